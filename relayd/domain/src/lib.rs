@@ -1,1 +1,19 @@
-//! x
+//! The vocabulary of Relay: amounts, names, ids, meters, roles and the faults a caller may be told.
+//!
+//! Pure values without I/O, clocks or random sources. Everything else may import this crate and
+//! it imports nothing of Relay. How a [`Fault`] looks on a wire (an HTTP status, a gRPC code) is
+//! deliberately unknown here: the faces decide that, each in one file.
+
+mod amount;
+mod fault;
+mod id;
+mod meter;
+mod name;
+mod role;
+
+pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
+pub use fault::{Code, Fault, FieldError, Loc};
+pub use id::{BackendId, BootId, CustomerId, IdError, KeyId, PriceId, RequestId};
+pub use meter::{Meter, Meters};
+pub use name::{Mode, ModeRequest, ModelName, NameError, Scope, Source};
+pub use role::Role;
