@@ -1,0 +1,85 @@
+//! Enum values as plain lower-case words: `KEY_STATUS_ACTIVE` prints `active`.
+
+use serde::Serializer;
+
+use crate::admin::v1 as admin;
+
+/// An enum of the protocol whose values have a word.
+pub trait Word: TryFrom<i32> {
+    /// The lower-case word of this value, without the enum's own name.
+    fn word(&self) -> String;
+    /// The value that has this word.
+    fn from_word(word: &str) -> Option<Self>;
+}
+
+macro_rules! words {
+    ($($name:path => $prefix:literal),* $(,)?) => {$(
+        impl Word for $name {
+            fn word(&self) -> String {
+                self.as_str_name().trim_start_matches($prefix).to_lowercase()
+            }
+
+            fn from_word(word: &str) -> Option<Self> {
+                Self::from_str_name(&format!("{}{}", $prefix, word.to_uppercase()))
+            }
+        }
+    )*};
+}
+
+words! {
+    admin::Role => "ROLE_",
+    admin::CustomerStatus => "CUSTOMER_STATUS_",
+    admin::KeyStatus => "KEY_STATUS_",
+    admin::BackendState => "BACKEND_STATE_",
+    admin::BreakerState => "BREAKER_STATE_",
+    admin::RequestState => "REQUEST_STATE_",
+    admin::Severity => "SEVERITY_",
+    admin::difference::Kind => "KIND_",
+}
+
+/// Serialises one value; a number that this version does not know stays a number.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+pub(crate) fn word<E: Word, S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+    match E::try_from(*value) {
+        Ok(known) => serializer.serialize_str(&known.word()),
+        Err(_) => serializer.serialize_i32(*value),
+    }
+}
+
+/// Serialises a value that may be absent.
+pub(crate) fn optional_word<E: Word, S: Serializer>(
+    value: &Option<i32>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => word::<E, S>(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_protocols_field_names_and_plain_words() {
+        let backend = admin::Backend {
+            backend_id: "a".into(),
+            state: admin::BackendState::Up.into(),
+            breaker: admin::BreakerState::HalfOpen.into(),
+            ..Default::default()
+        };
+        let json = serde_json::to_value(&backend).unwrap();
+        assert_eq!(json["state"], "up");
+        assert_eq!(json["breaker"], "half_open");
+        assert_eq!(json["backend_id"], "a");
+        assert_eq!(json["provider_id"], "");
+    }
+
+    #[test]
+    fn words_read_back() {
+        assert_eq!(admin::Role::from_word("admin"), Some(admin::Role::Admin));
+        assert_eq!(admin::Role::from_word("root"), None);
+        assert_eq!(admin::KeyStatus::Revoked.word(), "revoked");
+    }
+}
