@@ -12,6 +12,7 @@ pub mod admin {
     #[expect(
         missing_docs,
         clippy::all,
+        clippy::allow_attributes_without_reason,
         reason = "generated; the protocol files carry the documentation"
     )]
     pub mod v1 {

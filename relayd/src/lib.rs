@@ -8,4 +8,7 @@ pub use relay_ledger as ledger;
 pub use relay_wire as wire;
 
 pub mod config;
+pub mod supervisor;
 pub mod telemetry;
+
+pub mod cli;

@@ -1,1 +1,7 @@
-fn main() {}
+//! `relayd`: see [`relayd::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    relayd::cli::main()
+}
