@@ -12,3 +12,5 @@ pub mod supervisor;
 pub mod telemetry;
 
 pub mod cli;
+pub mod observe;
+pub mod pki;

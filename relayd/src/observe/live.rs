@@ -196,10 +196,7 @@ impl Slot {
             phase: self.phase(),
             error: None,
             stream: self.request.stream,
-            meters: Meters {
-                out_text: self.tokens.load(Ordering::Relaxed),
-                ..Meters::default()
-            },
+            meters: Meters { out_text: self.tokens.load(Ordering::Relaxed), ..Meters::default() },
             estimated: false,
             charged: Ncr::ZERO,
             created_at_ms: self.created_at_ms,

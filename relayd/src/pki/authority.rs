@@ -182,7 +182,9 @@ fn client(name: &str) -> Result<CertificateParams, PkiError> {
 
 /// 64 is the bound that X.509 sets for a common name.
 fn subject(name: &str) -> Result<DistinguishedName, PkiError> {
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+    if name.is_empty()
+        || name.len() > 64
+        || !name.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
     {
         return Err(PkiError::Name(name.chars().filter(|c| !c.is_control()).take(80).collect()));
     }

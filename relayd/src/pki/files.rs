@@ -24,12 +24,8 @@ impl Authority {
     /// # Errors
     /// [`PkiError::Exists`] when either file is there; then nothing is written.
     pub fn save(&self, folder: &Path) -> Result<(), PkiError> {
-        write_pair(
-            folder,
-            (AUTHORITY_CERT, self.cert_pem()),
-            (AUTHORITY_KEY, self.key_pem()),
-        )
-        .map(|_| ())
+        write_pair(folder, (AUTHORITY_CERT, self.cert_pem()), (AUTHORITY_KEY, self.key_pem()))
+            .map(|_| ())
     }
 
     /// Reads `ca.pem` and `ca-key.pem` from a folder.
@@ -100,8 +96,12 @@ fn write_new(path: &Path, text: &str) -> Result<(), PkiError> {
         ErrorKind::AlreadyExists => PkiError::Exists(path.to_owned()),
         _ => PkiError::Io { path: path.to_owned(), source },
     };
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path).map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)
+        .map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
