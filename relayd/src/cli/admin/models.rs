@@ -1,0 +1,138 @@
+//! `models` and `tiers`.
+
+use clap::Subcommand;
+use relay_proto::admin::v1 as proto;
+use relay_proto::admin::v1::models_service_client::ModelsServiceClient;
+
+use super::Problem;
+use super::args::Limit;
+use super::format::Column::{Left, Right};
+use super::format::{Table, or_dash, pairs, time, usd};
+use super::link::Link;
+use super::show::Show;
+
+const MODELS: Table = Table::new(&[
+    Left("MODEL"),
+    Left("TAG"),
+    Left("STATUS"),
+    Right("CONTEXT"),
+    Right("PRICES"),
+    Right("UP"),
+    Left("BACKENDS"),
+]);
+const TIERS: Table = Table::new(&[
+    Left("TIER"),
+    Right("LEVEL"),
+    Right("KEYS"),
+    Right("DIRECT/MIN"),
+    Right("OPENGPU/MIN"),
+    Right("ALL/MIN"),
+    Left("DENIED"),
+]);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsVerb {
+    /// All of them, or those whose name contains a text.
+    #[command(alias = "ls")]
+    List {
+        /// Only those that contain this text.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        query: String,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// One of them, with its prices.
+    #[command(alias = "get")]
+    Show {
+        /// The model's name.
+        model: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TiersVerb {
+    /// All of them, lowest first.
+    #[command(alias = "ls")]
+    List,
+}
+
+pub(super) async fn run(link: &Link, verb: ModelsVerb, show: &mut Show) -> Result<(), Problem> {
+    let client = ModelsServiceClient::new(link.wire());
+    match verb {
+        ModelsVerb::List { query, limit: Limit { limit } } => {
+            let fetch = async |page| {
+                let request = proto::ListModelsRequest { page: Some(page), query: query.clone() };
+                let answer = client.clone().list_models(request).await?.into_inner();
+                Ok((answer.models, answer.next_page_token))
+            };
+            show.list(link, "models", limit, fetch, &MODELS, cells).await
+        }
+        ModelsVerb::Show { model } => {
+            let answer = client.clone().get_model(proto::GetModelRequest { name: model }).await;
+            show.one(&answer.map_err(|status| link.problem(&status))?.into_inner(), detail)
+        }
+    }
+}
+
+pub(super) async fn tiers(link: &Link, verb: TiersVerb, show: &mut Show) -> Result<(), Problem> {
+    let client = ModelsServiceClient::new(link.wire());
+    let TiersVerb::List = verb;
+    let fetch = async |_| {
+        let answer = client.clone().list_tiers(proto::ListTiersRequest {}).await?.into_inner();
+        Ok((answer.tiers, String::new()))
+    };
+    show.list(link, "tiers", None, fetch, &TIERS, |tier: &proto::Tier| {
+        vec![
+            tier.name.clone(),
+            tier.level.to_string(),
+            tier.max_keys.to_string(),
+            tier.direct_rpm.to_string(),
+            tier.opengpu_rpm.to_string(),
+            tier.global_rpm.to_string(),
+            or_dash(&tier.denied_scopes.join(", ")),
+        ]
+    })
+    .await
+}
+
+fn cells(model: &proto::Model) -> Vec<String> {
+    vec![
+        model.name.clone(),
+        or_dash(&model.tag),
+        if model.retired { "retired" } else { "available" }.to_owned(),
+        model.context_tokens.to_string(),
+        model.prices.len().to_string(),
+        format!("{}/{}", model.backends_up, model.backends.len()),
+        or_dash(&model.backends.join(", ")),
+    ]
+}
+
+fn detail(model: &proto::Model) -> String {
+    let mut text = pairs(&[
+        ("model", model.name.clone()),
+        ("display name", or_dash(&model.display_name)),
+        ("tag", or_dash(&model.tag)),
+        ("status", if model.retired { "retired" } else { "available" }.to_owned()),
+        ("guests", if model.guests { "welcome" } else { "not allowed" }.to_owned()),
+        ("context", format!("{} tokens", model.context_tokens)),
+        ("scopes", or_dash(&model.scopes.join(", "))),
+        ("backends", format!("{} up of: {}", model.backends_up, or_dash(&model.backends.join(", ")))),
+        ("version", model.version.to_string()),
+    ]);
+    for price in &model.prices {
+        let rates = price.rates.unwrap_or_default();
+        text.push_str(&format!(
+            "\n\n{} since {}, for a million tokens:\n  in {}, cached {}, cache write {} (1 h: {}), \
+             out {}, reasoning {}",
+            price.scope,
+            time(price.valid_from_ms),
+            usd(rates.in_uncached),
+            usd(rates.in_cache_read),
+            usd(rates.in_cache_write_5m),
+            usd(rates.in_cache_write_1h),
+            usd(rates.out_text),
+            usd(rates.out_reasoning),
+        ));
+    }
+    text
+}
