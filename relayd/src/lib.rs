@@ -8,9 +8,12 @@ pub use relay_ledger as ledger;
 pub use relay_wire as wire;
 
 pub mod config;
-pub mod supervisor;
 pub mod telemetry;
 
-pub mod cli;
-pub mod observe;
 pub mod pki;
+
+pub mod observe;
+
+pub mod supervisor;
+
+pub mod cli;

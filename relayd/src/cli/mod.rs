@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 78 a configuration that is refused (`EX_CONFIG`).
 
+pub mod admin;
 pub mod output;
+pub mod pki;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Check a configuration file and say the first mistake with its line.
     CheckConfig(CheckConfig),
+    Admin(admin::AdminArgs),
+    Pki(pki::PkiArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,8 @@ struct CheckConfig {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::CheckConfig(arguments) => check_config(&arguments),
+        Command::Admin(arguments) => admin::main(arguments),
+        Command::Pki(arguments) => pki::main(arguments),
     }
 }
 

@@ -67,11 +67,11 @@ pub(super) struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
     /// The client certificate, PEM.
-    #[arg(long, global = true, value_name = "FILE", requires = "key")]
-    pub(super) cert: Option<PathBuf>,
+    #[arg(long = "cert", global = true, value_name = "FILE", requires = "client_key")]
+    pub(super) client_cert: Option<PathBuf>,
     /// The client certificate's private key, PEM.
-    #[arg(long, global = true, value_name = "FILE", requires = "cert")]
-    pub(super) key: Option<PathBuf>,
+    #[arg(long = "key", global = true, value_name = "FILE", requires = "client_cert")]
+    pub(super) client_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -134,54 +134,79 @@ async fn change(
     let read = async |backend: &str| get(client, backend).await.map(|found| found.version);
     let changed = match verb {
         BackendsVerb::Cordon { backend, change } => {
-            change::update(link, &change, async || read(&backend).await, async |change| {
-                let request = proto::CordonBackendRequest {
-                    change: Some(change),
-                    backend_id: backend.clone(),
-                };
-                client.clone().cordon_backend(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&backend).await,
+                async |change| {
+                    let request = proto::CordonBackendRequest {
+                        change: Some(change),
+                        backend_id: backend.clone(),
+                    };
+                    client.clone().cordon_backend(request).await
+                },
+            )
             .await?
         }
         BackendsVerb::Uncordon { backend, change } => {
-            change::update(link, &change, async || read(&backend).await, async |change| {
-                let request = proto::UncordonBackendRequest {
-                    change: Some(change),
-                    backend_id: backend.clone(),
-                };
-                client.clone().uncordon_backend(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&backend).await,
+                async |change| {
+                    let request = proto::UncordonBackendRequest {
+                        change: Some(change),
+                        backend_id: backend.clone(),
+                    };
+                    client.clone().uncordon_backend(request).await
+                },
+            )
             .await?
         }
         BackendsVerb::Drain { backend, change } => {
-            change::update(link, &change.into(), async || read(&backend).await, async |change| {
-                let request = proto::DrainBackendRequest {
-                    change: Some(change),
-                    backend_id: backend.clone(),
-                };
-                client.clone().drain_backend(request).await
-            })
+            change::update(
+                link,
+                &change.into(),
+                async || read(&backend).await,
+                async |change| {
+                    let request = proto::DrainBackendRequest {
+                        change: Some(change),
+                        backend_id: backend.clone(),
+                    };
+                    client.clone().drain_backend(request).await
+                },
+            )
             .await?
         }
         BackendsVerb::Weight { backend, weight, change } => {
-            change::update(link, &change, async || read(&backend).await, async |change| {
-                let request = proto::SetBackendWeightRequest {
-                    change: Some(change),
-                    backend_id: backend.clone(),
-                    weight,
-                };
-                client.clone().set_backend_weight(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&backend).await,
+                async |change| {
+                    let request = proto::SetBackendWeightRequest {
+                        change: Some(change),
+                        backend_id: backend.clone(),
+                        weight,
+                    };
+                    client.clone().set_backend_weight(request).await
+                },
+            )
             .await?
         }
         BackendsVerb::Probe { backend, change } => {
-            change::update(link, &change, async || read(&backend).await, async |change| {
-                let request = proto::ProbeBackendRequest {
-                    change: Some(change),
-                    backend_id: backend.clone(),
-                };
-                client.clone().probe_backend(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&backend).await,
+                async |change| {
+                    let request = proto::ProbeBackendRequest {
+                        change: Some(change),
+                        backend_id: backend.clone(),
+                    };
+                    client.clone().probe_backend(request).await
+                },
+            )
             .await?
         }
         BackendsVerb::List(_) | BackendsVerb::Show { .. } | BackendsVerb::Watch(_) => return Ok(()),

@@ -34,8 +34,7 @@ pub(super) async fn apply(link: &Link, args: &ApplyArgs, show: &mut Show) -> Res
     let documents = read(&args.files)?;
     let client = CatalogueServiceClient::new(link.wire());
     let send = async |change| {
-        let request =
-            proto::ApplyRequest { change: Some(change), documents, dry_run: args.diff };
+        let request = proto::ApplyRequest { change: Some(change), documents, dry_run: args.diff };
         client.clone().apply(request).await
     };
     let answer = if args.diff {

@@ -48,9 +48,5 @@ pub(super) async fn create<T>(
 }
 
 fn change(request_id: Uuid, expected_version: u64, reason: &str) -> Change {
-    Change {
-        request_id: request_id.to_string(),
-        expected_version,
-        reason: reason.to_owned(),
-    }
+    Change { request_id: request_id.to_string(), expected_version, reason: reason.to_owned() }
 }

@@ -60,8 +60,8 @@ pub(super) fn target(
     };
     let ca = file(&options.ca, &context.ca)?;
     let identity = match (
-        file(&options.cert, &context.cert)?,
-        file(&options.key, &context.key)?,
+        file(&options.client_cert, &context.cert)?,
+        file(&options.client_key, &context.key)?,
     ) {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
@@ -181,7 +181,10 @@ mod tests {
     fn without_anything_it_is_this_machine_and_a_token_is_needed() {
         let found = target(&Options::default(), &environment(&[(TOKEN_VARIABLE, " relay_op_x\n")]));
         let found = found.unwrap();
-        assert_eq!((found.url.as_str(), found.token.as_str()), ("http://127.0.0.1:8701", "relay_op_x"));
+        assert_eq!(
+            (found.url.as_str(), found.token.as_str()),
+            ("http://127.0.0.1:8701", "relay_op_x")
+        );
         let Problem(text) = target(&Options::default(), &environment(&[])).unwrap_err();
         assert!(text.contains(TOKEN_VARIABLE), "{text}");
     }
@@ -192,7 +195,9 @@ mod tests {
             "[context.prod]\naddr = 'relay.example.com:8701'\ntoken_file = 'token'\nca = 'ca.pem'\n\
              cert = 'me.pem'\nkey = 'me-key.pem'\nproduction = true\nread_only = true\n",
         );
-        for (name, text) in [("token", "relay_op_y\n"), ("ca.pem", "CA"), ("me.pem", "C"), ("me-key.pem", "K")] {
+        for (name, text) in
+            [("token", "relay_op_y\n"), ("ca.pem", "CA"), ("me.pem", "C"), ("me-key.pem", "K")]
+        {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         options.context = Some("prod".into());
@@ -203,7 +208,10 @@ mod tests {
         assert_eq!(found.read_only.as_deref(), Some("prod"));
         options.addr = Some("https://127.0.0.1:1".into());
         let found = target(&options, &environment(&[(TOKEN_VARIABLE, "relay_op_z")])).unwrap();
-        assert_eq!((found.url.as_str(), found.token.as_str()), ("https://127.0.0.1:1", "relay_op_z"));
+        assert_eq!(
+            (found.url.as_str(), found.token.as_str()),
+            ("https://127.0.0.1:1", "relay_op_z")
+        );
     }
 
     #[test]

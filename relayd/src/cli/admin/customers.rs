@@ -87,11 +87,7 @@ pub(super) enum CustomersVerb {
     },
 }
 
-pub(super) async fn run(
-    link: &Link,
-    verb: CustomersVerb,
-    show: &mut Show,
-) -> Result<(), Problem> {
+pub(super) async fn run(link: &Link, verb: CustomersVerb, show: &mut Show) -> Result<(), Problem> {
     let client = CustomersServiceClient::new(link.wire());
     match verb {
         CustomersVerb::List { query, limit: Limit { limit } } => {

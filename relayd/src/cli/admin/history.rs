@@ -107,8 +107,7 @@ pub(super) async fn audit(link: &Link, verb: AuditVerb, show: &mut Show) -> Resu
     match verb {
         AuditVerb::List { object, limit: Limit { limit } } => {
             let fetch = async |page| {
-                let request =
-                    proto::ListAuditRequest { page: Some(page), object: object.clone() };
+                let request = proto::ListAuditRequest { page: Some(page), object: object.clone() };
                 let answer = client.clone().list_audit(request).await?.into_inner();
                 Ok((answer.entries, answer.next_page_token))
             };

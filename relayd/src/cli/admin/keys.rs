@@ -204,50 +204,77 @@ async fn change(
                 .then(|| proto::DeniedScopes { scopes: rules.deny.clone() });
             let budget = (clear_budget || rules.budget.is_some())
                 .then(|| proto::Budget { amount_ncr: rules.budget.map(Ncr::get) });
-            change::update(link, &change, async || read(&key).await, async |change| {
-                let request = proto::UpdateKeyRequest {
-                    change: Some(change),
-                    key_id: key.clone(),
-                    name: name.clone(),
-                    rate_limits,
-                    denied_scopes: denied_scopes.clone(),
-                    budget,
-                };
-                client.clone().update_key(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&key).await,
+                async |change| {
+                    let request = proto::UpdateKeyRequest {
+                        change: Some(change),
+                        key_id: key.clone(),
+                        name: name.clone(),
+                        rate_limits,
+                        denied_scopes: denied_scopes.clone(),
+                        budget,
+                    };
+                    client.clone().update_key(request).await
+                },
+            )
             .await?
         }
         KeysVerb::Revoke { key, change } => {
-            change::update(link, &change.into(), async || read(&key).await, async |change| {
-                let request = proto::RevokeKeyRequest { change: Some(change), key_id: key.clone() };
-                client.clone().revoke_key(request).await
-            })
+            change::update(
+                link,
+                &change.into(),
+                async || read(&key).await,
+                async |change| {
+                    let request =
+                        proto::RevokeKeyRequest { change: Some(change), key_id: key.clone() };
+                    client.clone().revoke_key(request).await
+                },
+            )
             .await?
         }
         KeysVerb::Unrevoke { key, change } => {
-            change::update(link, &change, async || read(&key).await, async |change| {
-                let request =
-                    proto::UnrevokeKeyRequest { change: Some(change), key_id: key.clone() };
-                client.clone().unrevoke_key(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&key).await,
+                async |change| {
+                    let request =
+                        proto::UnrevokeKeyRequest { change: Some(change), key_id: key.clone() };
+                    client.clone().unrevoke_key(request).await
+                },
+            )
             .await?
         }
         KeysVerb::TopUp { key, amount, change } => {
-            change::update(link, &change, async || read(&key).await, async |change| {
-                let request = proto::TopUpKeyRequest {
-                    change: Some(change),
-                    key_id: key.clone(),
-                    amount_ncr: amount.get(),
-                };
-                client.clone().top_up_key(request).await
-            })
+            change::update(
+                link,
+                &change,
+                async || read(&key).await,
+                async |change| {
+                    let request = proto::TopUpKeyRequest {
+                        change: Some(change),
+                        key_id: key.clone(),
+                        amount_ncr: amount.get(),
+                    };
+                    client.clone().top_up_key(request).await
+                },
+            )
             .await?
         }
         KeysVerb::Delete { key, change } => {
-            let gone = change::update(link, &change, async || read(&key).await, async |change| {
-                let request = proto::DeleteKeyRequest { change: Some(change), key_id: key.clone() };
-                client.clone().delete_key(request).await
-            })
+            let gone = change::update(
+                link,
+                &change,
+                async || read(&key).await,
+                async |change| {
+                    let request =
+                        proto::DeleteKeyRequest { change: Some(change), key_id: key.clone() };
+                    client.clone().delete_key(request).await
+                },
+            )
             .await?;
             return show.one(&gone, |_| format!("deleted {key}"));
         }
@@ -256,10 +283,7 @@ async fn change(
     show.one(&changed, detail)
 }
 
-async fn get(
-    client: &KeysServiceClient<Wire>,
-    key: &str,
-) -> Result<proto::Key, tonic::Status> {
+async fn get(client: &KeysServiceClient<Wire>, key: &str) -> Result<proto::Key, tonic::Status> {
     let request = proto::GetKeyRequest { key_id: key.to_owned() };
     Ok(client.clone().get_key(request).await?.into_inner())
 }

@@ -95,9 +95,9 @@ impl Link {
                 "{said}; give a valid operator token in RELAY_OPERATOR_TOKEN or in the context"
             ),
             Code::PermissionDenied => format!("{said}; ask an operator who has that role"),
-            Code::Aborted => format!(
-                "{said}; read it again and decide, or leave --expected-version out"
-            ),
+            Code::Aborted => {
+                format!("{said}; read it again and decide, or leave --expected-version out")
+            }
             Code::Unimplemented => format!("relayd at {url} is too old for this command"),
             Code::DeadlineExceeded | Code::Cancelled => format!(
                 "relayd at {url} did not answer in {} s; try again with the same --request-id \

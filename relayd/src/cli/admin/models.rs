@@ -116,7 +116,10 @@ fn detail(model: &proto::Model) -> String {
         ("guests", if model.guests { "welcome" } else { "not allowed" }.to_owned()),
         ("context", format!("{} tokens", model.context_tokens)),
         ("scopes", or_dash(&model.scopes.join(", "))),
-        ("backends", format!("{} up of: {}", model.backends_up, or_dash(&model.backends.join(", ")))),
+        (
+            "backends",
+            format!("{} up of: {}", model.backends_up, or_dash(&model.backends.join(", "))),
+        ),
         ("version", model.version.to_string()),
     ]);
     for price in &model.prices {

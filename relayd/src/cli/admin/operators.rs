@@ -14,13 +14,8 @@ use super::link::Link;
 use super::show::Show;
 use crate::domain::Role;
 
-const TABLE: Table = Table::new(&[
-    Left("NAME"),
-    Left("ROLE"),
-    Left("STATE"),
-    Left("CREATED"),
-    Left("LAST USED"),
-]);
+const TABLE: Table =
+    Table::new(&[Left("NAME"), Left("ROLE"), Left("STATE"), Left("CREATED"), Left("LAST USED")]);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OperatorsVerb {
@@ -46,11 +41,7 @@ pub(super) enum OperatorsVerb {
     },
 }
 
-pub(super) async fn run(
-    link: &Link,
-    verb: OperatorsVerb,
-    show: &mut Show,
-) -> Result<(), Problem> {
+pub(super) async fn run(link: &Link, verb: OperatorsVerb, show: &mut Show) -> Result<(), Problem> {
     let client = OperatorsServiceClient::new(link.wire());
     match verb {
         OperatorsVerb::List(Limit { limit }) => {
@@ -104,7 +95,10 @@ async fn version(
             return Ok(found.version);
         }
         if answer.next_page_token.is_empty() {
-            return Err(tonic::Status::not_found(format!("there is no operator '{}'", plain(name))));
+            return Err(tonic::Status::not_found(format!(
+                "there is no operator '{}'",
+                plain(name)
+            )));
         }
         page_token = answer.next_page_token;
     }

@@ -47,9 +47,9 @@ pub(super) async fn run(
             {
                 show.update(&update, |update| match &update.update {
                     Some(Update::Snapshot(overview)) => Some(traffic_line(overview)),
-                    Some(Update::Delta(delta)) => delta
-                        .traffic
-                        .map(|traffic| traffic_line(&Overview { traffic: Some(traffic), ..Default::default() })),
+                    Some(Update::Delta(delta)) => delta.traffic.map(|traffic| {
+                        traffic_line(&Overview { traffic: Some(traffic), ..Default::default() })
+                    }),
                     Some(Update::Heartbeat(_)) | None => None,
                 })?;
             }

@@ -71,9 +71,7 @@ impl Show {
         let mut left = limit.unwrap_or(usize::MAX);
         let mut printed = 0_usize;
         let mut widths = Vec::new();
-        if self.json {
-            self.line(&format!("{{\"{noun}\":["));
-        }
+        let mut begun = false;
         let mut page_token = String::new();
         loop {
             let page_size = u32::try_from(left).unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS);
@@ -82,6 +80,9 @@ impl Show {
             rows.truncate(left);
             left -= rows.len();
             if self.json {
+                if !std::mem::replace(&mut begun, true) {
+                    self.line(&format!("{{\"{noun}\":["));
+                }
                 for (n, row) in rows.iter().enumerate() {
                     let comma = if printed + n == 0 { "" } else { "," };
                     let row = serde_json::to_string(row).map_err(unprintable)?;

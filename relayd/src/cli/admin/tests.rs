@@ -148,15 +148,24 @@ async fn lists_page_through_everything() {
     }
     let mut show = Show::memory(false);
     show.list(&link(), "operators", None, fetch, &TABLE, cells).await.unwrap();
-    assert_eq!(show.taken(), "NAME  ROLE\nann      2\nbob      2\neve      2\njoe      2\nzoe      2\n");
+    assert_eq!(
+        show.taken(),
+        "NAME  ROLE\nann      2\nbob      2\neve      2\njoe      2\nzoe      2\n"
+    );
 }
 
-#[test]
-fn failures_say_what_to_do_next() {
+#[tokio::test]
+async fn failures_say_what_to_do_next() {
     let link = link();
     for (status, end) in [
-        (tonic::Status::unauthenticated("unknown token."), "RELAY_OPERATOR_TOKEN or in the context"),
-        (tonic::Status::permission_denied("needs the role admin"), "ask an operator who has that role"),
+        (
+            tonic::Status::unauthenticated("unknown token."),
+            "RELAY_OPERATOR_TOKEN or in the context",
+        ),
+        (
+            tonic::Status::permission_denied("needs the role admin"),
+            "ask an operator who has that role",
+        ),
         (tonic::Status::aborted("the key is at version 4, not 3"), "leave --expected-version out"),
         (tonic::Status::not_found("there is no key"), "there is no key"),
         (tonic::Status::internal("x"), "its log has the cause"),
