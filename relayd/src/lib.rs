@@ -17,3 +17,7 @@ pub mod observe;
 pub mod supervisor;
 
 pub mod cli;
+pub mod engines;
+pub mod launch;
+pub mod fleet;
+pub mod routing;

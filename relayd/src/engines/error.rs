@@ -1,0 +1,322 @@
+//! What went wrong with an engine: who is to blame, whether another may be tried, what the caller
+//! may be told.
+//!
+//! Only the words of a refusal that the client caused are passed on, bounded and stripped of
+//! control characters. Everything else an engine says is for the log.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::{Code, Fault};
+
+/// Longest text of an engine that is kept, in bytes: a few paragraphs, never a page.
+const MESSAGE_MAX_BYTES: usize = 2048;
+
+/// How long a backend that says "busy" without naming a time is left alone.
+const BUSY_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Longest time a `Retry-After` is believed: a wrong header must not park a backend for an hour.
+const BUSY_MAX: Duration = Duration::from_secs(60);
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The engine failed; its breaker should know.
+    Backend,
+    /// The request is wrong; the engine is fine.
+    Client,
+    /// relayd itself ended the call (a bound of ours, a body of ours).
+    Relay,
+}
+
+/// Whether the request may be sent to another backend. Only ever asked before the first byte was
+/// shown to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Another backend may do better.
+    SafeElsewhere,
+    /// Every backend would answer the same, or the answer has begun.
+    Never,
+}
+
+/// One failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineError {
+    /// Whose fault it is.
+    pub blame: Blame,
+    /// Whether another backend may be tried.
+    pub retry: Retry,
+    /// What the caller is told.
+    pub code: Code,
+    /// A sentence for the caller.
+    pub message: Cow<'static, str>,
+    /// What the engine or the connection said, for the log. Bounded, without control characters.
+    pub detail: Option<String>,
+    /// The engine's HTTP status, when it gave one.
+    pub status: Option<u16>,
+    /// The engine works but takes no more for now; leave it alone that long. It is not broken.
+    pub busy_for: Option<Duration>,
+}
+
+impl EngineError {
+    /// The backend failed and another may do better.
+    pub(crate) fn backend(code: Code, message: &'static str, detail: impl fmt::Display) -> Self {
+        Self {
+            blame: Blame::Backend,
+            retry: Retry::SafeElsewhere,
+            code,
+            message: Cow::Borrowed(message),
+            detail: Some(printable(&detail.to_string())),
+            status: None,
+            busy_for: None,
+        }
+    }
+
+    /// relayd could not even write the request.
+    pub(crate) fn relay(detail: impl fmt::Display) -> Self {
+        Self {
+            blame: Blame::Relay,
+            retry: Retry::Never,
+            code: Code::InternalError,
+            ..Self::backend(Code::InternalError, "the request could not be written", detail)
+        }
+    }
+
+    /// The answer is not what the dialect says it is.
+    pub(crate) fn mismatch(detail: impl fmt::Display) -> Self {
+        Self::backend(
+            Code::ProviderSchemaMismatch,
+            "the provider's answer is not in the expected form",
+            detail,
+        )
+    }
+
+    /// The engine gave no first byte in time.
+    pub(crate) fn first_byte_timeout(after: Duration) -> Self {
+        Self::backend(
+            Code::UpstreamTimeout,
+            "the provider did not begin to answer in time",
+            format_args!("no first byte within {} ms", after.as_millis()),
+        )
+    }
+
+    /// The engine stopped sending in the middle of an answer.
+    pub(crate) fn idle(after: Duration) -> Self {
+        Self {
+            retry: Retry::Never,
+            ..Self::backend(
+                Code::UpstreamTimeout,
+                "the provider stopped sending in the middle of its answer",
+                format_args!("nothing new for {} ms", after.as_millis()),
+            )
+        }
+    }
+
+    /// The whole call took longer than allowed. Nobody is blamed: a long answer may be honest.
+    pub(crate) fn total_timeout() -> Self {
+        Self {
+            blame: Blame::Relay,
+            retry: Retry::Never,
+            ..Self::backend(
+                Code::UpstreamTimeout,
+                "the request took longer than allowed",
+                "the total time is over",
+            )
+        }
+    }
+
+    /// The connection broke in the middle of an answer.
+    pub(crate) fn cut(detail: impl fmt::Display) -> Self {
+        Self {
+            retry: Retry::Never,
+            ..Self::backend(
+                Code::UpstreamError,
+                "the provider's answer broke off before its end",
+                detail,
+            )
+        }
+    }
+
+    /// A refusal by status, in the engine's words. `retry_after` is the header's value in seconds.
+    pub(crate) fn refused(status: u16, said: &str, retry_after: Option<u64>) -> Self {
+        let said = printable(said);
+        let (blame, retry, code, message): (_, _, _, Cow<'static, str>) = match status {
+            400 | 404 | 413 | 422 => {
+                let text = if said.is_empty() {
+                    Cow::Borrowed("the provider refused the request's parameters")
+                } else {
+                    Cow::Owned(said.clone())
+                };
+                (Blame::Client, Retry::Never, Code::UpstreamInvalidRequest, text)
+            }
+            401..=403 => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::ProviderUnavailable,
+                "the provider does not accept relayd's credential".into(),
+            ),
+            408 | 425 | 429 | 503 | 529 => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::CapacityExhausted,
+                "the provider is busy, please retry shortly".into(),
+            ),
+            500.. => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::UpstreamError,
+                "the provider took the request and failed".into(),
+            ),
+            _ => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::ProviderSchemaMismatch,
+                "the provider's answer is not in the expected form".into(),
+            ),
+        };
+        let busy_for = (code == Code::CapacityExhausted).then(|| {
+            retry_after.map_or(BUSY_DEFAULT, Duration::from_secs).clamp(BUSY_DEFAULT, BUSY_MAX)
+        });
+        let detail = (!said.is_empty()).then_some(said);
+        Self { blame, retry, code, message, detail, status: Some(status), busy_for }
+    }
+
+    /// The error for a caller.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let fault = Fault::new(self.code, self.message.clone());
+        match self.busy_for {
+            Some(wait) => fault.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
+            None => fault,
+        }
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(status) = self.status {
+            write!(f, " (status {status})")?;
+        }
+        match &self.detail {
+            Some(detail) if *detail != self.message => write!(f, ": {detail}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+/// The members by which the known engines report an error in a JSON body.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Report<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    object: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+}
+
+/// An error found in a JSON body: what it says and which status it stands for.
+pub(crate) struct Said {
+    pub(crate) status: Option<u16>,
+    pub(crate) text: String,
+}
+
+/// Reads an error report: `{"error":"..."}`, `{"error":{"message","code","type"}}`,
+/// `{"object":"error","message"}`, `{"type":"error","error":{..}}`. `None` where the text is no
+/// JSON object or reports no error.
+pub(crate) fn read_report(json: &[u8]) -> Option<Said> {
+    let report: Report<'_> = serde_json::from_slice(json).ok()?;
+    let flagged =
+        [&report.object, &report.r#type].into_iter().flatten().any(|kind| kind == "error");
+    let inner = report.error.filter(|value| value.get() != "null");
+    if inner.is_none() && !flagged {
+        return None;
+    }
+    Some(inner.map_or_else(|| said(&report), |value| read_value(value.get())))
+}
+
+/// The same, of a body that is known to be a refusal: FastAPI's `{"detail":..}` and a bare
+/// `{"message":..}` count as well, and a text that is no JSON speaks for itself.
+pub(crate) fn read_refusal(body: &[u8]) -> Said {
+    read_report(body).unwrap_or_else(|| match serde_json::from_slice::<Report<'_>>(body) {
+        Ok(report) => said(&report),
+        Err(_) => Said { status: None, text: String::from_utf8_lossy(body).into_owned() },
+    })
+}
+
+fn read_value(value: &str) -> Said {
+    if let Ok(text) = serde_json::from_str::<String>(value) {
+        return Said { status: None, text };
+    }
+    match serde_json::from_str::<Report<'_>>(value) {
+        Ok(report) => said(&report),
+        Err(_) => Said { status: None, text: value.to_owned() },
+    }
+}
+
+fn said(report: &Report<'_>) -> Said {
+    let number = report.code.and_then(|code| code.get().trim_matches('"').parse::<u16>().ok());
+    let status = number
+        .filter(|status| (400..600).contains(status))
+        .or_else(|| report.r#type.as_deref().and_then(status_of_type));
+    let text = match (&report.message, report.detail) {
+        (Some(text), _) => text.clone().into_owned(),
+        (None, Some(detail)) => {
+            serde_json::from_str::<String>(detail.get()).unwrap_or_else(|_| detail.get().to_owned())
+        }
+        (None, None) => String::new(),
+    };
+    Said { status, text }
+}
+
+/// The status that an error type of OpenAI or Anthropic stands for.
+fn status_of_type(kind: &str) -> Option<u16> {
+    Some(match kind {
+        "invalid_request_error" | "BadRequestError" => 400,
+        "authentication_error" => 401,
+        "permission_error" => 403,
+        "not_found_error" | "NotFoundError" => 404,
+        "request_too_large" => 413,
+        "rate_limit_error" => 429,
+        "unavailable_error" => 503,
+        "overloaded_error" => 529,
+        _ => return None,
+    })
+}
+
+/// A foreign text as it may be shown: at most [`MESSAGE_MAX_BYTES`], line breaks as blanks, no
+/// control characters.
+pub(crate) fn printable(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len().min(MESSAGE_MAX_BYTES));
+    for c in text.trim().chars() {
+        let c = match c {
+            '\n' | '\r' | '\t' => ' ',
+            // Bidirectional overrides and other invisible characters forge what a terminal shows.
+            c if c.is_control() || is_invisible(c) => continue,
+            c => c,
+        };
+        if kept.len() + c.len_utf8() > MESSAGE_MAX_BYTES {
+            break;
+        }
+        kept.push(c);
+    }
+    kept
+}
+
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}

@@ -1,0 +1,160 @@
+//! Asking an engine how it is and what it serves.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::Engine;
+use super::error::{EngineError, read_refusal};
+use super::kind::{Dialect, EngineKind};
+use super::transport::{Outgoing, chain};
+
+/// How long a probe may take, connection included.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Largest answer to a probe or list, in bytes.
+const ANSWER_MAX_BYTES: usize = 1024 * 1024;
+
+/// Most models taken from one engine's list.
+const MODELS_MAX: usize = 1000;
+
+/// How an engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It serves.
+    Up,
+    /// It answers that its model is still being loaded.
+    Loading,
+    /// It does not serve; why, in one line.
+    Down(String),
+}
+
+/// One model in an engine's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedModel {
+    /// The engine's name of it.
+    pub name: String,
+    /// Whom the engine names as its owner; llama.cpp and vLLM name themselves.
+    pub owned_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OpenaiList {
+    data: Vec<OpenaiModel>,
+}
+
+#[derive(Deserialize)]
+struct OpenaiModel {
+    id: String,
+    #[serde(default)]
+    owned_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OllamaList {
+    models: Vec<OllamaModel>,
+}
+
+#[derive(Deserialize)]
+struct OllamaModel {
+    name: String,
+}
+
+impl Engine {
+    /// Asks the engine how it is. Takes at most [`PROBE_TIMEOUT`]; never fails.
+    pub async fn probe(&self) -> Probe {
+        let path = match (self.kind(), self.dialect()) {
+            (EngineKind::Llamacpp | EngineKind::Vllm, _) => "/health",
+            (EngineKind::Ollama, _) | (EngineKind::Unknown, Dialect::Ollama) => "/api/version",
+            (EngineKind::Commercial | EngineKind::Unknown, dialect) => dialect.models_path(),
+        };
+        let answer = match self.get(path, PROBE_TIMEOUT).await {
+            Ok(answer) => answer,
+            Err(EngineError { detail: Some(detail), .. }) => return Probe::Down(detail),
+            Err(error) => return Probe::Down(error.to_string()),
+        };
+        match answer.0 {
+            status if status.is_success() => Probe::Up,
+            StatusCode::SERVICE_UNAVAILABLE => Probe::Loading,
+            // It answers; that it lists no models says nothing about whether it serves.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+                if self.kind() == EngineKind::Unknown =>
+            {
+                Probe::Up
+            }
+            status => {
+                let said =
+                    EngineError::refused(status.as_u16(), &read_refusal(&answer.1).text, None);
+                Probe::Down(said.to_string())
+            }
+        }
+    }
+
+    /// The models that the engine lists, at most 1,000.
+    ///
+    /// # Errors
+    /// Whatever keeps the list from being read.
+    pub async fn models(&self) -> Result<Vec<ListedModel>, EngineError> {
+        self.models_within(PROBE_TIMEOUT).await
+    }
+
+    pub(crate) async fn models_within(
+        &self,
+        wait: Duration,
+    ) -> Result<Vec<ListedModel>, EngineError> {
+        let (status, body) = self.get(self.dialect().models_path(), wait).await?;
+        if !status.is_success() {
+            return Err(EngineError::refused(status.as_u16(), &read_refusal(&body).text, None));
+        }
+        let mut models: Vec<ListedModel> = match self.dialect() {
+            Dialect::Openai | Dialect::Anthropic => serde_json::from_slice::<OpenaiList>(&body)
+                .map_err(EngineError::mismatch)?
+                .data
+                .into_iter()
+                .map(|model| ListedModel { name: model.id, owned_by: model.owned_by })
+                .collect(),
+            Dialect::Ollama => serde_json::from_slice::<OllamaList>(&body)
+                .map_err(EngineError::mismatch)?
+                .models
+                .into_iter()
+                .map(|model| ListedModel { name: model.name, owned_by: None })
+                .collect(),
+        };
+        models.truncate(MODELS_MAX);
+        Ok(models)
+    }
+
+    /// One GET with a bound on time and size; any status is an answer.
+    pub(crate) async fn get(
+        &self,
+        path: &'static str,
+        wait: Duration,
+    ) -> Result<(StatusCode, Bytes), EngineError> {
+        let out = Outgoing {
+            method: Method::GET,
+            path,
+            body: None,
+            accept: "application/json",
+            traceparent: None,
+            tracestate: None,
+            request_id: None,
+        };
+        let read = async {
+            let (head, mut body) = self.transport.send(out).await?.into_parts();
+            let mut all = BytesMut::new();
+            while let Some(chunk) = body.next().await {
+                let chunk = chunk.map_err(|error| EngineError::cut(chain(&error)))?;
+                if all.len() + chunk.len() > ANSWER_MAX_BYTES {
+                    return Err(EngineError::mismatch("the answer is larger than 1 MiB"));
+                }
+                all.extend_from_slice(&chunk);
+            }
+            Ok((head.status, all.freeze()))
+        };
+        timeout(wait, read).await.map_err(|_| EngineError::first_byte_timeout(wait))?
+    }
+}

@@ -1,0 +1,299 @@
+//! How bytes reach an engine: today a pool of HTTP connections to one base URL.
+//!
+//! Requests carry only headers from our own list; nothing a client sent passes through by name.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body_util::BodyDataStream;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::error::EngineError;
+use super::kind::Dialect;
+use crate::domain::Code;
+
+/// Time to open a connection. An engine that needs longer is not reachable in a useful sense.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an idle connection to a commercial API is kept.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+
+/// How long an idle connection without TLS is kept. The servers behind plain HTTP (uvicorn under
+/// vLLM, llama.cpp's) close an idle connection after 5 s; staying below that keeps a request from
+/// being written into a connection that is just being closed.
+const POOL_IDLE_PLAIN: Duration = Duration::from_secs(4);
+
+/// Interval of TCP keep-alive, so that a vanished host is noticed below a long stream.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Largest credential file, in bytes.
+const CREDENTIAL_MAX_BYTES: u64 = 16 * 1024;
+
+/// Version of Anthropic's API that relayd speaks.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// Why an engine cannot be set up from its description.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The base URL is not `http(s)://host[:port][/path]`.
+    #[error("base URL '{url}': {why}")]
+    Url {
+        /// The URL, without any password in it.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The credential file is missing, empty, too large or holds something that is no credential.
+    #[error("credential file {}: {why}", path.display())]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client cannot be built: {0}")]
+    Client(String),
+}
+
+/// How bytes reach the engine.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// A pool of connections of our own.
+    Pool(Pool),
+}
+
+/// Pooled connections to one base URL.
+pub(crate) struct Pool {
+    client: reqwest::Client,
+    base: String,
+    /// Credential and version headers, in every request.
+    fixed: HeaderMap,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// One request to an engine.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) accept: &'static str,
+    pub(crate) traceparent: Option<&'a str>,
+    pub(crate) tracestate: Option<&'a str>,
+    pub(crate) request_id: Option<&'a str>,
+}
+
+/// The body of an answer.
+pub(crate) type Body = BodyDataStream<reqwest::Body>;
+
+impl Transport {
+    /// Sends a request; ends with the head of the answer. Dropping the future or the answer's
+    /// body closes the connection (or resets the HTTP/2 stream), which cancels the engine's work.
+    pub(crate) async fn send(
+        &self,
+        out: Outgoing<'_>,
+    ) -> Result<http::Response<Body>, EngineError> {
+        match self {
+            Self::Pool(pool) => pool.send(out).await,
+        }
+    }
+}
+
+impl Pool {
+    /// A pool for a base URL, with or without a trailing `/v1` (or `/api` for Ollama).
+    pub(crate) fn new(
+        base_url: &str,
+        dialect: Dialect,
+        credential_file: Option<&Path>,
+    ) -> Result<Self, SetupError> {
+        let (base, tls) = base(base_url)?;
+        let mut fixed = HeaderMap::new();
+        if let Some(path) = credential_file {
+            let (name, value) = credential(path, dialect)?;
+            fixed.insert(name, value);
+        }
+        if dialect == Dialect::Anthropic {
+            fixed.insert(HeaderName::from_static("anthropic-version"), ANTHROPIC_VERSION);
+        }
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            // There is one layer of retries, above, and it has a budget.
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(TCP_KEEPALIVE);
+        let builder = if tls {
+            // The client takes its TLS provider from the process; whoever comes first sets it,
+            // and every part of relayd sets this one.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            builder.https_only(true).pool_idle_timeout(POOL_IDLE)
+        } else {
+            builder.tls_backend_preconfigured(no_roots()?).pool_idle_timeout(POOL_IDLE_PLAIN)
+        };
+        let client = builder.build().map_err(|error| SetupError::Client(chain(&error)))?;
+        Ok(Self { client, base, fixed })
+    }
+
+    async fn send(&self, out: Outgoing<'_>) -> Result<http::Response<Body>, EngineError> {
+        let mut headers = self.fixed.clone();
+        headers.insert(ACCEPT, HeaderValue::from_static(out.accept));
+        let passed = [
+            ("traceparent", out.traceparent),
+            ("tracestate", out.tracestate),
+            ("x-request-id", out.request_id),
+        ];
+        for (name, value) in passed {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        let mut request = self.client.request(out.method, format!("{}{}", self.base, out.path));
+        if let Some(body) = out.body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request = request.body(body);
+        }
+        let response = request.headers(headers).send().await.map_err(|error| failed(&error))?;
+        Ok(http::Response::from(response).map(BodyDataStream::new))
+    }
+}
+
+/// A failure before the head of an answer arrived.
+fn failed(error: &reqwest::Error) -> EngineError {
+    let detail = chain(error);
+    if error.is_builder() {
+        EngineError::relay(detail)
+    } else if error.is_connect() || error.is_timeout() {
+        EngineError::backend(Code::ProviderUnavailable, "the provider cannot be reached", detail)
+    } else {
+        EngineError::backend(
+            Code::UpstreamError,
+            "the provider took the request and failed",
+            detail,
+        )
+    }
+}
+
+/// The causes of an error in one line, without the URL it was about.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+/// The base without trailing slash, `/v1` or `/api`, and whether it is reached over TLS.
+fn base(text: &str) -> Result<(String, bool), SetupError> {
+    let refuse = |why: &str| {
+        // Whatever stands before an @ may be a password.
+        let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+        Err(SetupError::Url { url: shown.chars().take(200).collect(), why: why.to_owned() })
+    };
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return refuse("must begin with http:// or https://"),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("holds a user or password; use a credential file");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refuse("holds a query or fragment");
+    }
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").or_else(|| path.strip_suffix("/api")).unwrap_or(path);
+    Ok((format!("{}{}", url.origin().ascii_serialization(), path.trim_end_matches('/')), tls))
+}
+
+fn credential(path: &Path, dialect: Dialect) -> Result<(HeaderName, HeaderValue), SetupError> {
+    let refuse = |why: String| SetupError::Credential { path: path.to_owned(), why };
+    let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
+    if size > CREDENTIAL_MAX_BYTES {
+        return Err(refuse(format!("is larger than {CREDENTIAL_MAX_BYTES} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    let text = Zeroizing::new(text);
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(refuse("is empty".to_owned()));
+    }
+    let (name, line) = match dialect {
+        Dialect::Anthropic => (HeaderName::from_static("x-api-key"), secret.to_owned()),
+        Dialect::Openai | Dialect::Ollama => (AUTHORIZATION, format!("Bearer {secret}")),
+    };
+    let line = Zeroizing::new(line);
+    let mut value = HeaderValue::from_str(&line)
+        .map_err(|_| refuse("holds characters that no header may carry".to_owned()))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// TLS settings for a client that never speaks TLS: no roots are read from the system.
+fn no_roots() -> Result<rustls::ClientConfig, SetupError> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SetupError::Client(error.to_string()))?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_an_origin_and_a_path() {
+        for (text, expected) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+            ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080"),
+            ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080"),
+            ("http://127.0.0.1:11434/api", "http://127.0.0.1:11434"),
+            ("https://api.example.com/openai/v1", "https://api.example.com/openai"),
+            ("http://[::1]:9000/v1", "http://[::1]:9000"),
+        ] {
+            assert_eq!(base(text).unwrap().0, expected, "{text}");
+        }
+        for bad in ["", "127.0.0.1:80", "ftp://x", "http://a?b", "http://a#b", "http://u:p4ss@h"] {
+            let error = base(bad).unwrap_err().to_string();
+            assert!(!error.contains("p4ss"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_credential_comes_whole_from_its_file_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let (name, value) = credential(&file, Dialect::Openai).unwrap();
+        assert_eq!((name, value.to_str().unwrap()), (AUTHORIZATION, "Bearer s3cret"));
+        assert!(value.is_sensitive());
+        let (name, value) = credential(&file, Dialect::Anthropic).unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-api-key", "s3cret"));
+        for bad in ["", " \n", "a\nb"] {
+            std::fs::write(&file, bad).unwrap();
+            assert!(credential(&file, Dialect::Openai).is_err(), "{bad:?}");
+        }
+        assert!(credential(&dir.path().join("absent"), Dialect::Openai).is_err());
+    }
+}

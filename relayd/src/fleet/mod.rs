@@ -1,0 +1,283 @@
+//! The backends: what they are, how they are, who of them can serve what now.
+//!
+//! The [`Snapshot`] is immutable and swapped whole; what happens on a backend (load, health,
+//! breaker, figures) lives in its [`Runtime`], which survives every swap, so that no change of
+//! configuration and no probe ever resets a count of running requests. The fleet does not choose
+//! among backends and holds no request: that is routing's work.
+//!
+//! Invariants: a set of backends is applied whole or not at all; a count of running requests goes
+//! down exactly once for each time it went up.
+
+mod breaker;
+mod health;
+mod notice;
+mod runtime;
+mod sketch;
+mod spec;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use breaker::BreakerState;
+pub(crate) use breaker::Ticket;
+pub use notice::{FleetEvent, What};
+pub(crate) use runtime::Fitness;
+pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};
+pub use spec::{
+    ApplyError, Backend, BackendSpec, CONCURRENCY_MAX, Intake, QUEUE_MAX, ServedModel, Snapshot,
+    Trust, WEIGHT_MAX,
+};
+
+use crate::domain::BackendId;
+use crate::engines::Engine;
+use notice::Notices;
+
+/// A backend's state in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateWord {
+    /// Not probed yet.
+    Unknown,
+    /// It serves.
+    Up,
+    /// It loads its model.
+    Loading,
+    /// It does not serve.
+    Down,
+    /// It takes no new requests.
+    Cordoned,
+    /// It takes no new requests and some still run.
+    Draining,
+    /// It takes no new requests and none runs.
+    Drained,
+}
+
+/// The backends of this relayd. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// Held while a new snapshot is made, so that two changes do not undo one another.
+    changing: Mutex<()>,
+    notices: Notices,
+}
+
+impl StateWord {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Loading => "loading",
+            Self::Down => "down",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+impl Backend {
+    /// Its state in one word; what the operator asked for outranks what probes say.
+    #[must_use]
+    pub fn state(&self) -> StateWord {
+        match (self.spec.intake, self.runtime.health()) {
+            (Intake::Cordoned, _) => StateWord::Cordoned,
+            (Intake::Draining, _) if self.runtime.running() == 0 => StateWord::Drained,
+            (Intake::Draining, _) => StateWord::Draining,
+            (Intake::Open, Health::Unknown) => StateWord::Unknown,
+            (Intake::Open, Health::Up) => StateWord::Up,
+            (Intake::Open, Health::Loading) => StateWord::Loading,
+            (Intake::Open, Health::Down { .. }) => StateWord::Down,
+        }
+    }
+}
+
+impl Fleet {
+    /// A fleet without backends.
+    #[must_use]
+    pub fn new() -> Self {
+        let snapshot = ArcSwap::from_pointee(Snapshot::default());
+        let (changing, notices) = (Mutex::new(()), Notices::new());
+        Self { shared: Arc::new(Shared { snapshot, changing, notices }) }
+    }
+
+    /// All backends as they are set up now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Takes a set of backends in place of the one before. A backend that was there keeps its
+    /// load, health and figures, and its connections unless it is reached differently. Reads
+    /// credential files.
+    ///
+    /// # Errors
+    /// When any of them is wrong; nothing changes then.
+    pub fn apply(&self, specs: Vec<BackendSpec>) -> Result<(), ApplyError> {
+        let _changing = self.changing();
+        let old = self.snapshot();
+        let mut backends = BTreeMap::new();
+        let mut events = Vec::new();
+        for spec in specs {
+            let id = spec.id.clone();
+            let backend = match old.backend(&id) {
+                Some(known) if known.spec == spec => Arc::clone(known),
+                known => {
+                    let what = if known.is_some() { What::Changed } else { What::Added };
+                    events.push(FleetEvent { backend: id.clone(), what });
+                    Arc::new(self.build(spec, known)?)
+                }
+            };
+            if backends.insert(id.clone(), backend).is_some() {
+                return Err(ApplyError::Twice(id));
+            }
+        }
+        for id in old.backends.keys().filter(|id| !backends.contains_key(*id)) {
+            events.push(FleetEvent { backend: id.clone(), what: What::Removed });
+        }
+        let fresh = Arc::new(Snapshot::new(backends));
+        self.shared.snapshot.store(Arc::clone(&fresh));
+        for backend in fresh.backends() {
+            let before = old.backend(backend.id());
+            if before.is_some_and(|before| !Arc::ptr_eq(&before.engine, &backend.engine)) {
+                backend.runtime.engine_replaced();
+            }
+        }
+        for event in events {
+            self.shared.notices.tell(event);
+        }
+        Ok(())
+    }
+
+    /// Opens or closes the intake of one backend. The stored row is the caller's business.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unknown`].
+    pub fn set_intake(&self, id: &BackendId, intake: Intake) -> Result<(), ApplyError> {
+        self.change(id, |spec| spec.intake = intake)
+    }
+
+    /// Sets the weight of one backend. The stored row is the caller's business.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unknown`], [`ApplyError::Bound`].
+    pub fn set_weight(&self, id: &BackendId, weight: u32) -> Result<(), ApplyError> {
+        self.change(id, |spec| spec.weight = weight)
+    }
+
+    /// Closes the intake of a backend and waits, at most `wait`, until nothing runs on it. Whether
+    /// it is empty now.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unknown`].
+    pub async fn drain(&self, id: &BackendId, wait: Duration) -> Result<bool, ApplyError> {
+        self.set_intake(id, Intake::Draining)?;
+        let snapshot = self.snapshot();
+        let Some(backend) = snapshot.backend(id) else { return Ok(true) };
+        let runtime = &backend.runtime;
+        let empty = async {
+            loop {
+                let emptied = runtime.emptied.notified();
+                if runtime.running() == 0 {
+                    return;
+                }
+                emptied.await;
+            }
+        };
+        Ok(tokio::time::timeout(wait, empty).await.is_ok())
+    }
+
+    /// Probes one backend now and takes the answer.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unknown`].
+    pub async fn probe(&self, id: &BackendId) -> Result<Arc<Backend>, ApplyError> {
+        let snapshot = self.snapshot();
+        let backend = snapshot.backend(id).ok_or_else(|| ApplyError::Unknown(id.clone()))?;
+        let found = backend.engine.probe().await;
+        backend.runtime.probed(found);
+        Ok(Arc::clone(backend))
+    }
+
+    /// Probes all backends until stopped. One such task a fleet.
+    pub async fn run(&self, stop: CancellationToken) {
+        health::run(self, rand::random(), &stop).await;
+    }
+
+    /// Counts changes of what backends are and how they are (not of their load and figures, which
+    /// change with every request: read those when you show them).
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.notices.watch()
+    }
+
+    /// What happens to backends from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<FleetEvent> {
+        self.shared.notices.events()
+    }
+
+    fn change(
+        &self,
+        id: &BackendId,
+        edit: impl FnOnce(&mut BackendSpec),
+    ) -> Result<(), ApplyError> {
+        let _changing = self.changing();
+        let old = self.snapshot();
+        let known = old.backend(id).ok_or_else(|| ApplyError::Unknown(id.clone()))?;
+        let mut spec = known.spec.clone();
+        edit(&mut spec);
+        if spec == known.spec {
+            return Ok(());
+        }
+        let backend = self.build(spec, Some(known))?;
+        let mut backends = old.backends.clone();
+        backends.insert(id.clone(), Arc::new(backend));
+        self.shared.snapshot.store(Arc::new(Snapshot::new(backends)));
+        self.shared.notices.tell(FleetEvent { backend: id.clone(), what: What::Changed });
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        spec: BackendSpec,
+        known: Option<&Arc<Backend>>,
+    ) -> Result<Backend, ApplyError> {
+        spec.check()?;
+        let engine = match known {
+            Some(known) if *known.engine.spec() == spec.engine() => Arc::clone(&known.engine),
+            _ => {
+                let engine = Engine::new(&spec.engine())
+                    .map_err(|error| ApplyError::Engine { id: spec.id.clone(), error })?;
+                Arc::new(engine)
+            }
+        };
+        let runtime = match known {
+            Some(known) => Arc::clone(&known.runtime),
+            None => Arc::new(Runtime::new(spec.id.clone(), self.shared.notices.clone())),
+        };
+        Ok(Backend { spec, engine, runtime })
+    }
+
+    fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self::new()
+    }
+}

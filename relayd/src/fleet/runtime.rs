@@ -1,0 +1,397 @@
+//! What happens on one backend: load, health, breaker, figures. Outlives changes of the fleet.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, BreakerState, Change, Ticket, Verdict};
+use super::notice::{FleetEvent, Notices, What};
+use super::sketch::Sketch;
+use crate::domain::BackendId;
+use crate::engines::Probe;
+
+/// Failed probes in a row after which a backend that was up counts as down.
+pub const PROBES_TO_DOWN: u32 = 3;
+
+/// Requests over which the share of recent failures is taken.
+const RECENT: u32 = 100;
+
+/// Longest error text that is kept, in characters: one line of a screen.
+const ERROR_MAX_CHARS: usize = 200;
+
+/// How a backend answers probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Not probed yet.
+    Unknown,
+    /// It serves.
+    Up,
+    /// It still loads its model.
+    Loading,
+    /// It does not serve.
+    Down {
+        /// Why, in one line.
+        reason: String,
+    },
+}
+
+/// What a request on a backend ended as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Ok {
+        /// Time from sending to the first byte.
+        ttft: Duration,
+    },
+    /// The backend failed it.
+    BackendFailed {
+        /// Why, for the operator.
+        reason: String,
+    },
+    /// The backend takes no more for now. Not a failure; it is left alone that long.
+    Busy {
+        /// How long.
+        wait: Duration,
+    },
+    /// The backend answered that the request is wrong.
+    ClientFault,
+    /// It was given up before the backend had failed or succeeded.
+    Cancelled,
+}
+
+/// A backend's last failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// When.
+    pub at: SystemTime,
+    /// What, in one line.
+    pub text: String,
+}
+
+/// Everything there is to show of a backend's runtime at one moment.
+#[derive(Clone, Debug)]
+pub struct RuntimeView {
+    /// Requests running on it.
+    pub running: u32,
+    /// Requests waiting for it.
+    pub queued: u32,
+    /// How it answers probes.
+    pub health: Health,
+    /// Since when.
+    pub health_since: SystemTime,
+    /// When it was probed last.
+    pub probed_at: Option<SystemTime>,
+    /// What its breaker does.
+    pub breaker: BreakerState,
+    /// How long the breaker still keeps requests away; zero unless open.
+    pub breaker_left: Duration,
+    /// How long it is still left alone because it said that it is busy.
+    pub busy_left: Duration,
+    /// Half of the recent first bytes came within this time.
+    pub ttft_p50: Option<Duration>,
+    /// 95 % of them did.
+    pub ttft_p95: Option<Duration>,
+    /// Moving average of them.
+    pub ttft_average: Option<Duration>,
+    /// Requests since relayd started.
+    pub requests: u64,
+    /// How many of them it failed.
+    pub failures: u64,
+    /// Share of failures in its last 100 requests, in millionths.
+    pub recent_failures_ppm: u32,
+    /// Answer tokens since relayd started.
+    pub tokens_out: u64,
+    /// Its last failure.
+    pub last_error: Option<LastError>,
+}
+
+/// Load, health and figures of one backend.
+#[derive(Debug)]
+pub struct Runtime {
+    id: BackendId,
+    notices: Notices,
+    running: AtomicU32,
+    queued: AtomicU32,
+    tokens_out: AtomicU64,
+    pub(crate) emptied: Notify,
+    pub(crate) probe_soon: Notify,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    health: Health,
+    health_since: SystemTime,
+    failed_probes: u32,
+    probed_at: Option<SystemTime>,
+    breaker: Breaker,
+    busy_until: Option<Instant>,
+    ttft: Sketch,
+    requests: u64,
+    failures: u64,
+    /// The last [`RECENT`] requests, newest in the lowest bit; 1 is a failure.
+    recent: u128,
+    recent_seen: u32,
+    last_error: Option<LastError>,
+}
+
+/// Whether a backend can take a request, apart from its load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fitness {
+    /// It can.
+    Fit,
+    /// It could, but its breaker keeps requests away until then.
+    Ejected(Instant),
+    /// It serves, and said that it is busy; or it has not been probed yet. Worth waiting for.
+    NotNow,
+    /// It does not serve.
+    Unfit,
+}
+
+impl Runtime {
+    pub(crate) fn new(id: BackendId, notices: Notices) -> Self {
+        Self {
+            id,
+            notices,
+            running: AtomicU32::new(0),
+            queued: AtomicU32::new(0),
+            tokens_out: AtomicU64::new(0),
+            emptied: Notify::new(),
+            probe_soon: Notify::new(),
+            inner: Mutex::new(Inner {
+                health: Health::Unknown,
+                health_since: SystemTime::now(),
+                failed_probes: 0,
+                probed_at: None,
+                breaker: Breaker::new(),
+                busy_until: None,
+                ttft: Sketch::new(),
+                requests: 0,
+                failures: 0,
+                recent: 0,
+                recent_seen: 0,
+                last_error: None,
+            }),
+        }
+    }
+
+    /// Requests running on it now.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Requests waiting for it now.
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Counts answer tokens.
+    pub fn add_tokens_out(&self, tokens: u64) {
+        self.tokens_out.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// How it answers probes.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.lock().health.clone()
+    }
+
+    /// Everything there is to show.
+    #[must_use]
+    pub fn view(&self) -> RuntimeView {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let breaker = inner.breaker.state(now);
+        let left = |until: Instant| until.saturating_duration_since(now);
+        let failures = u64::from(inner.recent.count_ones()) * 1_000_000;
+        let ppm = failures.checked_div(u64::from(inner.recent_seen)).unwrap_or(0);
+        RuntimeView {
+            running: self.running(),
+            queued: self.queued(),
+            health: inner.health.clone(),
+            health_since: inner.health_since,
+            probed_at: inner.probed_at,
+            breaker,
+            breaker_left: match breaker {
+                BreakerState::Open { until } => left(until),
+                BreakerState::Closed | BreakerState::HalfOpen => Duration::ZERO,
+            },
+            busy_left: inner.busy_until.map_or(Duration::ZERO, left),
+            ttft_p50: inner.ttft.quantile(0.5, now),
+            ttft_p95: inner.ttft.quantile(0.95, now),
+            ttft_average: inner.ttft.average(),
+            requests: inner.requests,
+            failures: inner.failures,
+            recent_failures_ppm: u32::try_from(ppm).unwrap_or(u32::MAX),
+            tokens_out: self.tokens_out.load(Ordering::Relaxed),
+            last_error: inner.last_error.clone(),
+        }
+    }
+
+    pub(crate) fn fitness(&self, now: Instant) -> Fitness {
+        let inner = self.lock();
+        match inner.health {
+            Health::Unknown => return Fitness::NotNow,
+            Health::Loading | Health::Down { .. } => return Fitness::Unfit,
+            Health::Up => {}
+        }
+        if inner.busy_until.is_some_and(|until| now < until) {
+            return Fitness::NotNow;
+        }
+        match inner.breaker.state(now) {
+            BreakerState::Open { until } => Fitness::Ejected(until),
+            // Half-open with its one request on the way: wait for what that one says.
+            BreakerState::HalfOpen if !inner.breaker.allows(now) => Fitness::Ejected(now),
+            BreakerState::Closed | BreakerState::HalfOpen => Fitness::Fit,
+        }
+    }
+
+    /// A request begins to run. The caller has checked the bound on how many may.
+    pub(crate) fn enter(&self, now: Instant) -> Ticket {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        self.lock().breaker.enter(now)
+    }
+
+    /// A running request has had its first byte, `ttft` after it was sent.
+    pub(crate) fn first_byte(&self, ticket: &mut Ticket, ttft: Duration) {
+        let now = Instant::now();
+        let change = {
+            let mut inner = self.lock();
+            inner.ttft.record(ttft, now);
+            inner.breaker.first_byte(ticket, now)
+        };
+        self.tell(change);
+    }
+
+    /// A running request has ended. Exactly once for each [`Self::enter`].
+    pub(crate) fn leave(&self, ticket: Ticket, outcome: &Outcome, ttft_known: bool) {
+        let now = Instant::now();
+        let change = {
+            let mut inner = self.lock();
+            let verdict = match outcome {
+                Outcome::Ok { .. } | Outcome::ClientFault => Verdict::Success,
+                Outcome::BackendFailed { .. } => Verdict::Failure,
+                Outcome::Busy { .. } | Outcome::Cancelled => Verdict::Nothing,
+            };
+            inner.count(verdict);
+            match outcome {
+                Outcome::Ok { ttft } if !ttft_known => inner.ttft.record(*ttft, now),
+                Outcome::BackendFailed { reason } => {
+                    let text = reason.chars().take(ERROR_MAX_CHARS).collect();
+                    inner.last_error = Some(LastError { at: SystemTime::now(), text });
+                    self.probe_soon.notify_one();
+                }
+                Outcome::Busy { wait } => {
+                    let until = now + *wait;
+                    inner.busy_until = Some(inner.busy_until.map_or(until, |old| old.max(until)));
+                }
+                Outcome::Ok { .. } | Outcome::ClientFault | Outcome::Cancelled => {}
+            }
+            inner.breaker.leave(ticket, verdict, now)
+        };
+        if self.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.emptied.notify_waiters();
+        }
+        self.tell(change);
+    }
+
+    pub(crate) fn queue_changed(&self, joined: bool) {
+        if joined {
+            self.queued.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.queued.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes the answer of a probe. Down after three failures in a row, or after one when it was
+    /// never up; up after one success.
+    pub(crate) fn probed(&self, probe: Probe) {
+        let what = {
+            let mut inner = self.lock();
+            inner.probed_at = Some(SystemTime::now());
+            let health = match probe {
+                Probe::Up => {
+                    inner.failed_probes = 0;
+                    Health::Up
+                }
+                Probe::Loading => {
+                    inner.failed_probes = 0;
+                    Health::Loading
+                }
+                Probe::Down(reason) => {
+                    inner.failed_probes = inner.failed_probes.saturating_add(1);
+                    if inner.health == Health::Up && inner.failed_probes < PROBES_TO_DOWN {
+                        return;
+                    }
+                    Health::Down { reason: reason.chars().take(ERROR_MAX_CHARS).collect() }
+                }
+            };
+            let same = std::mem::discriminant(&inner.health) == std::mem::discriminant(&health);
+            inner.health = health.clone();
+            if same {
+                return;
+            }
+            inner.health_since = SystemTime::now();
+            match health {
+                Health::Up => What::Up,
+                Health::Loading => What::Loading,
+                Health::Down { reason } => What::Down { reason },
+                Health::Unknown => return,
+            }
+        };
+        self.notices.tell(FleetEvent { backend: self.id.clone(), what });
+    }
+
+    /// Forgets what is known of the engine behind it, because another one stands there now.
+    pub(crate) fn engine_replaced(&self) {
+        let mut inner = self.lock();
+        inner.health = Health::Unknown;
+        inner.health_since = SystemTime::now();
+        inner.failed_probes = 0;
+        inner.breaker.reset();
+        inner.busy_until = None;
+    }
+
+    /// Whether it is failing probes without being down yet, or loading: worth asking again soon.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        let inner = self.lock();
+        match inner.health {
+            Health::Up => inner.failed_probes > 0,
+            Health::Loading => true,
+            Health::Unknown | Health::Down { .. } => false,
+        }
+    }
+
+    fn tell(&self, change: Option<Change>) {
+        let what = match change {
+            None => return,
+            Some(Change::Opened(time)) => What::BreakerOpened { time },
+            Some(Change::Closed) => What::BreakerClosed,
+        };
+        self.notices.tell(FleetEvent { backend: self.id.clone(), what });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every section below leaves the state whole, so a panic elsewhere spoils nothing.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn count(&mut self, verdict: Verdict) {
+        self.requests += 1;
+        let failed = match verdict {
+            Verdict::Nothing => return,
+            Verdict::Success => false,
+            Verdict::Failure => true,
+        };
+        self.failures += u64::from(failed);
+        self.recent = ((self.recent << 1) | u128::from(failed)) & ((1 << RECENT) - 1);
+        self.recent_seen = (self.recent_seen + 1).min(RECENT);
+    }
+}

@@ -1,0 +1,91 @@
+//! Who of a pool may be asked, and who of those is.
+
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+use crate::domain::BackendId;
+use crate::fleet::{Backend, Fitness};
+
+/// The members of a pool by what can be expected of them now.
+pub(super) struct Survey<'a> {
+    /// They can take a request, load aside.
+    pub(super) fit: Vec<&'a Arc<Backend>>,
+    /// They cannot now, and may soon.
+    pub(super) later: Vec<&'a Arc<Backend>>,
+}
+
+/// Looks over a pool. Of the members that serve, breakers keep away at most half: beyond that the
+/// ones that would be tried again first are taken in spite of their breakers, because a breaker
+/// that ejects everybody turns a blip into an outage. A pool of one therefore never ejects.
+pub(super) fn survey<'a>(
+    pool: &'a [Arc<Backend>],
+    exclude: &[BackendId],
+    now: Instant,
+) -> Survey<'a> {
+    let mut found = Survey { fit: Vec::with_capacity(pool.len()), later: Vec::new() };
+    let mut ejected: Vec<(Instant, &Arc<Backend>)> = Vec::new();
+    for backend in pool.iter().filter(|backend| backend.is_open()) {
+        match backend.runtime.fitness(now) {
+            Fitness::Fit => found.fit.push(backend),
+            Fitness::Ejected(until) => ejected.push((until, backend)),
+            Fitness::NotNow => found.later.push(backend),
+            Fitness::Unfit => {}
+        }
+    }
+    let serving = found.fit.len() + ejected.len() + found.later.len();
+    let allowed = serving / 2;
+    if ejected.len() > allowed {
+        ejected.sort_by_key(|(until, _)| *until);
+        let readmitted = ejected.len() - allowed;
+        found.fit.extend(ejected.drain(..readmitted).map(|(_, backend)| backend));
+    }
+    found.later.extend(ejected.into_iter().map(|(_, backend)| backend));
+    if !exclude.is_empty() {
+        found.fit.retain(|backend| !exclude.contains(backend.id()));
+        found.later.retain(|backend| !exclude.contains(backend.id()));
+    }
+    found
+}
+
+/// Whether a backend has room for one more request.
+pub(super) fn has_room(backend: &Backend) -> bool {
+    backend.runtime.running() < backend.spec.max_concurrency
+}
+
+/// Of two members drawn by weight, the one with fewer requests running for its weight; the first
+/// drawn when they are even, so that an idle pool is shared by weight.
+pub(super) fn pick<'a>(
+    members: &[&'a Arc<Backend>],
+    rng: &mut SmallRng,
+) -> Option<&'a Arc<Backend>> {
+    let total: u64 = members.iter().map(|member| u64::from(member.spec.weight)).sum();
+    let (first, one) = draw(members, None, total, rng)?;
+    let rest = total - u64::from(one.spec.weight);
+    let Some((_, other)) = draw(members, Some(first), rest, rng) else { return Some(one) };
+    let load =
+        |of: &Backend, by: &Backend| u64::from(of.runtime.running()) * u64::from(by.spec.weight);
+    Some(if load(other, one) < load(one, other) { other } else { one })
+}
+
+fn draw<'a>(
+    members: &[&'a Arc<Backend>],
+    without: Option<usize>,
+    total: u64,
+    rng: &mut SmallRng,
+) -> Option<(usize, &'a Arc<Backend>)> {
+    if total == 0 {
+        return None;
+    }
+    let mut place = rng.random_range(0..total);
+    for (index, member) in members.iter().enumerate().filter(|(index, _)| Some(*index) != without) {
+        let weight = u64::from(member.spec.weight);
+        if place < weight {
+            return Some((index, member));
+        }
+        place -= weight;
+    }
+    None
+}

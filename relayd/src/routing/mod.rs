@@ -1,0 +1,362 @@
+//! Admitting a request to a backend: choose, or wait in a bounded queue, or refuse.
+//!
+//! [`Router::admit`] gives a [`Permit`], which is the right to run one request on one backend and
+//! releases that place exactly once, when it is reported or dropped. Routing knows nothing of what
+//! a request is: no body, no customer, no price. Whether a failed request may be sent elsewhere is
+//! its caller's decision, within the [`RetryBudget`].
+//!
+//! Invariants: a backend never runs more than its bound; nobody is served before somebody who
+//! waits for the same backend; as long as somebody waits, no backend that could take him idles
+//! (after a change of health or of a breaker's clock: for at most [`TICK`]).
+
+mod budget;
+mod choose;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{BackendId, Code, Fault, Scope};
+use crate::fleet::{Backend, Fleet, Outcome, Snapshot, Ticket};
+
+pub use budget::RetryBudget;
+
+use choose::{has_room, pick, survey};
+use queue::{Grant, Queue};
+
+/// How often waiting requests are looked over while there are any: what only time changes (a
+/// breaker that half-opens, a busy backend that is free again) gives no notice.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// What a client is told to wait when the queues are full, in seconds.
+const RETRY_AFTER_S: u32 = 5;
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No backend that serves this is up, or all of them were excluded.
+    #[error("no provider of this model can take the request")]
+    NoBackend,
+    /// All are busy and the queue is full.
+    #[error("every provider of this model is busy and the queue is full")]
+    QueueFull,
+    /// All were busy until the deadline.
+    #[error("every provider of this model stayed busy for too long")]
+    Deadline,
+}
+
+/// Admits requests to the backends of a fleet. Cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    fleet: Fleet,
+    desk: Mutex<Desk>,
+    joined: Notify,
+}
+
+/// Everything that changes, under one lock that is held for microseconds and never over an await.
+struct Desk {
+    rng: SmallRng,
+    queue: Queue,
+    /// One for each scope that was admitted and is still served.
+    budgets: HashMap<Scope, Arc<RetryBudget>>,
+}
+
+/// The right to run one request on one backend.
+pub struct Permit {
+    shared: Arc<Shared>,
+    backend: Arc<Backend>,
+    ticket: Ticket,
+    first_byte: bool,
+    outcome: Outcome,
+    waited: Duration,
+}
+
+/// One place in the queue, given up when dropped.
+struct Place<'a> {
+    shared: &'a Arc<Shared>,
+    number: u64,
+    answer: oneshot::Receiver<Result<Grant, Refusal>>,
+}
+
+enum Attempt {
+    Granted(Grant),
+    /// Nobody has room: the place in the queue.
+    Waits(u64, oneshot::Receiver<Result<Grant, Refusal>>),
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoBackend => Self::new(Code::ProviderUnavailable, refusal.to_string()),
+            Refusal::QueueFull | Refusal::Deadline => {
+                Self::new(Code::CapacityExhausted, refusal.to_string()).retry_after(RETRY_AFTER_S)
+            }
+        }
+    }
+}
+
+impl Router {
+    /// A router over a fleet. Its choices follow from `seed`.
+    #[must_use]
+    pub fn new(fleet: Fleet, seed: u64) -> Self {
+        let rng = SmallRng::seed_from_u64(seed);
+        let desk = Desk { rng, queue: Queue::default(), budgets: HashMap::new() };
+        let shared = Shared { fleet, desk: Mutex::new(desk), joined: Notify::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Gives a place on a backend that serves `scope` and is none of `exclude`; waits for one at
+    /// most until `deadline`, behind those who came before. Dropping the future gives the place
+    /// up.
+    ///
+    /// # Errors
+    /// [`Refusal`]: at once where nobody could serve it or too many wait already.
+    pub async fn admit(
+        &self,
+        scope: &Scope,
+        exclude: &[BackendId],
+        deadline: Instant,
+    ) -> Result<Permit, Refusal> {
+        let begun = Instant::now();
+        let (number, answer) = match self.attempt(scope, exclude)? {
+            Attempt::Granted(grant) => return Ok(self.permit(grant, begun)),
+            Attempt::Waits(number, answer) => (number, answer),
+        };
+        self.shared.joined.notify_one();
+        let mut place = Place { shared: &self.shared, number, answer };
+        match tokio::time::timeout_at(deadline, &mut place.answer).await {
+            Ok(Ok(granted)) => granted.map(|grant| self.permit(grant, begun)),
+            // The sender is gone only with the queue itself.
+            Ok(Err(_)) => Err(Refusal::NoBackend),
+            Err(_) => Err(Refusal::Deadline),
+        }
+    }
+
+    /// The retries that a scope may make. Ask it before each attempt after the first.
+    #[must_use]
+    pub fn retries(&self, scope: &Scope) -> Arc<RetryBudget> {
+        self.shared.desk().budget(scope)
+    }
+
+    /// Serves those who wait when health, breakers or the set of backends change. One such task a
+    /// router; without it they are served only when a running request ends.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut versions = self.shared.fleet.watch();
+        versions.mark_changed();
+        loop {
+            let waiting = self.shared.serve_all();
+            tokio::select! {
+                changed = versions.changed() => match changed {
+                    Ok(()) => self.shared.register_anew(),
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(TICK), if waiting => {}
+                () = self.shared.joined.notified(), if !waiting => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn attempt(&self, scope: &Scope, exclude: &[BackendId]) -> Result<Attempt, Refusal> {
+        let snapshot = self.shared.fleet.snapshot();
+        let pool = snapshot.serving(scope);
+        if pool.is_empty() {
+            return Err(Refusal::NoBackend);
+        }
+        let now = Instant::now();
+        let mut desk = self.shared.desk();
+        if exclude.is_empty() {
+            desk.budget(scope).request();
+        }
+        loop {
+            let found = survey(pool, exclude, now);
+            let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
+            let Some(backend) = pick(&free, &mut desk.rng) else {
+                let on: Vec<_> = found.fit.iter().chain(&found.later).copied().collect();
+                if on.is_empty() {
+                    return Err(Refusal::NoBackend);
+                }
+                let (sender, receiver) = oneshot::channel();
+                let number = desk.queue.join(scope, exclude, &on, sender)?;
+                return Ok(Attempt::Waits(number, receiver));
+            };
+            // Whoever waits for this backend came before; afterwards it may have no room left.
+            desk.serve(&snapshot, backend.id(), now);
+            if has_room(backend) {
+                let ticket = backend.runtime.enter(now);
+                let backend = Arc::clone(backend);
+                return Ok(Attempt::Granted(Grant { backend, ticket }));
+            }
+        }
+    }
+
+    fn permit(&self, grant: Grant, begun: Instant) -> Permit {
+        Permit {
+            shared: Arc::clone(&self.shared),
+            backend: grant.backend,
+            ticket: grant.ticket,
+            first_byte: false,
+            outcome: Outcome::Cancelled,
+            waited: begun.elapsed(),
+        }
+    }
+}
+
+impl Shared {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        // No section panics halfway through a change, so what is found is whole.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After the fleet changed: registers those who wait anew and refuses those for whom nobody is
+    /// left.
+    fn register_anew(&self) {
+        let snapshot = self.fleet.snapshot();
+        let now = Instant::now();
+        let mut desk = self.desk();
+        desk.budgets.retain(|scope, _| !snapshot.serving(scope).is_empty());
+        for number in desk.queue.numbers() {
+            let Some(waiter) = desk.queue.get(number) else { continue };
+            let found = survey(snapshot.serving(&waiter.scope), &waiter.exclude, now);
+            let on: Vec<_> = found.fit.iter().chain(&found.later).copied().collect();
+            if on.is_empty() {
+                if let Some(waiter) = desk.queue.remove(number) {
+                    // A waiter that left meanwhile needs no answer.
+                    let _ = waiter.answer.send(Err(Refusal::NoBackend));
+                }
+            } else {
+                desk.queue.move_to(number, &on);
+            }
+        }
+    }
+
+    /// Serves those who wait. Whether anybody waits on.
+    fn serve_all(&self) -> bool {
+        let mut desk = self.desk();
+        if desk.queue.is_empty() {
+            return false;
+        }
+        let (snapshot, now) = (self.fleet.snapshot(), Instant::now());
+        for id in desk.queue.wanted() {
+            desk.serve(&snapshot, &id, now);
+        }
+        !desk.queue.is_empty()
+    }
+
+    /// Gives a place back and serves who waits for it.
+    fn release(&self, backend: &Backend, ticket: Ticket, outcome: &Outcome, first_byte: bool) {
+        let mut desk = self.desk();
+        backend.runtime.leave(ticket, outcome, first_byte);
+        if desk.queue.is_wanted(backend.id()) {
+            desk.serve(&self.fleet.snapshot(), backend.id(), Instant::now());
+        }
+    }
+}
+
+impl Desk {
+    fn budget(&mut self, scope: &Scope) -> Arc<RetryBudget> {
+        if let Some(budget) = self.budgets.get(scope) {
+            return Arc::clone(budget);
+        }
+        Arc::clone(self.budgets.entry(scope.clone()).or_default())
+    }
+
+    /// Hands the free places of one backend to those who wait for it, in order.
+    fn serve(&mut self, snapshot: &Snapshot, id: &BackendId, now: Instant) {
+        let Some(backend) = snapshot.backend(id) else { return };
+        let mut passed = None;
+        let mut hopeless: Option<Scope> = None;
+        while has_room(backend) {
+            let Some((number, waiter)) = self.queue.next_for(id, passed) else { return };
+            passed = Some(number);
+            // Those who want the same meet the same answer.
+            if hopeless.as_ref() == Some(&waiter.scope) {
+                continue;
+            }
+            let found = survey(snapshot.serving(&waiter.scope), &waiter.exclude, now);
+            if !found.fit.iter().any(|fit| fit.id() == id) {
+                hopeless = Some(waiter.scope.clone());
+                continue;
+            }
+            let Some(waiter) = self.queue.remove(number) else { continue };
+            let ticket = backend.runtime.enter(now);
+            let grant = Grant { backend: Arc::clone(backend), ticket };
+            if let Err(Ok(unwanted)) = waiter.answer.send(Ok(grant)) {
+                unwanted.backend.runtime.leave(unwanted.ticket, &Outcome::Cancelled, false);
+            }
+        }
+    }
+}
+
+impl Permit {
+    /// Where the request may run.
+    #[must_use]
+    pub const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// How long it waited in the queue.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The answer has begun, `ttft` after the request was sent. Counts the time at once, and lets
+    /// an open breaker close without waiting for the end of the answer.
+    pub fn first_byte(&mut self, ttft: Duration) {
+        if !self.first_byte {
+            self.first_byte = true;
+            self.backend.runtime.first_byte(&mut self.ticket, ttft);
+        }
+    }
+
+    /// The request has ended so; gives the place back. Dropping a permit reports
+    /// [`Outcome::Cancelled`].
+    pub fn report(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.release(&self.backend, self.ticket, &self.outcome, self.first_byte);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let removed = self.shared.desk().queue.remove(self.number);
+        if removed.is_none()
+            // Served while leaving: the place was handed over and never taken.
+            && let Ok(Ok(grant)) = self.answer.try_recv()
+        {
+            self.shared.release(&grant.backend, grant.ticket, &Outcome::Cancelled, false);
+        }
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("backend", self.backend.id()).finish_non_exhaustive()
+    }
+}
