@@ -10,6 +10,7 @@ mod id;
 mod meter;
 mod name;
 mod role;
+mod tier;
 
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
 pub use fault::{Code, Fault, FieldError, Loc};
@@ -17,3 +18,4 @@ pub use id::{BackendId, BootId, CustomerId, IdError, KeyId, PriceId, RequestId};
 pub use meter::{Meter, Meters};
 pub use name::{Mode, ModeRequest, ModelName, NameError, Scope, Source};
 pub use role::Role;
+pub use tier::{GUEST_TIER, RateLimits, Tier};

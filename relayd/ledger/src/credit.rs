@@ -58,11 +58,8 @@ pub(crate) fn credit(book: &mut Book<'_>, credit: &Credit) -> Outcome {
     } else {
         leg(funding, account, moved)
     };
-    let before = book
-        .snapshot
-        .account(&paid)
-        .balance
-        .checked_add(book.snapshot.account(&promo).balance);
+    let before =
+        book.snapshot.account(&paid).balance.checked_add(book.snapshot.account(&promo).balance);
     let after = before.and_then(|before| before.checked_add(credit.amount));
     let Some(balance) = after else { return Outcome::InvalidAmount };
     let txn = TxnRow {
@@ -97,11 +94,7 @@ pub(crate) fn budget(book: &mut Book<'_>, budget: &Budget) -> Outcome {
         if first.fingerprint != fingerprint || first.subject != budget.key.as_str() {
             return Outcome::IdempotencyConflict;
         }
-        return Outcome::BudgetChanged {
-            previous: first.before,
-            now: first.after,
-            replayed: true,
-        };
+        return Outcome::BudgetChanged { previous: first.before, now: first.after, replayed: true };
     }
     let account = Account::Budget(budget.key.clone());
     let row = book.snapshot.account(&account);

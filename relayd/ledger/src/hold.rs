@@ -26,9 +26,7 @@ pub(crate) fn open(book: &mut Book<'_>, open: &OpenHold) -> Outcome {
             && found.boot == open.boot
             && found.fence == open.fence;
         return match found.state {
-            HoldState::Open if same && found.amount() >= open.amount => {
-                held(book, &found.clone())
-            }
+            HoldState::Open if same && found.amount() >= open.amount => held(book, &found.clone()),
             _ => Outcome::DuplicateHold,
         };
     }
@@ -199,8 +197,7 @@ fn owned(book: &Book<'_>, hold: &HoldRef) -> Result<HoldRow, Outcome> {
 fn reserve(book: &mut Book<'_>, row: HoldRow, more: Ncr, promo: bool) -> Result<HoldRow, Outcome> {
     let promo_account = Account::Promo(row.customer.clone());
     let paid_account = Account::Paid(row.customer.clone());
-    let granted =
-        if promo { book.snapshot.account(&promo_account).available() } else { Ncr::ZERO };
+    let granted = if promo { book.snapshot.account(&promo_account).available() } else { Ncr::ZERO };
     let bought = book.snapshot.account(&paid_account).available();
     let available = granted.checked_add(bought).unwrap_or(Ncr::MAX);
     if available < more {
@@ -228,11 +225,7 @@ fn reserve(book: &mut Book<'_>, row: HoldRow, more: Ncr, promo: bool) -> Result<
             Change { account: paid_account, balance: Ncr::ZERO, held: from_paid },
         ];
         if let Some(budget) = budget {
-            changes.push(Change {
-                account: budget.account,
-                balance: Ncr::ZERO,
-                held: from_budget,
-            });
+            changes.push(Change { account: budget.account, balance: Ncr::ZERO, held: from_budget });
         }
         book.snapshot.apply(&changes)?;
         Some(grown)
@@ -330,13 +323,7 @@ fn late(book: &mut Book<'_>, row: HoldRow, settle: &Settle) -> Outcome {
 
 /// The transaction of a settled or late request. Its id names the request, so that the store
 /// itself refuses a second one.
-fn movement(
-    row: &HoldRow,
-    kind: TxnKind,
-    amount: Ncr,
-    at_ms: i64,
-    legs: Vec<Leg>,
-) -> TxnRow {
+fn movement(row: &HoldRow, kind: TxnKind, amount: Ncr, at_ms: i64, legs: Vec<Leg>) -> TxnRow {
     TxnRow {
         id: format!("{kind}:{}", row.id),
         kind,

@@ -138,8 +138,7 @@ impl Price {
     #[must_use]
     pub fn quote_ceiling(&self, ceiling: Ceiling) -> Option<Ncr> {
         let under = |rates: &Rates| -> Option<Ncr> {
-            let input =
-                i128::from(ceiling.input).checked_mul(i128::from(rates.dearest_input()))?;
+            let input = i128::from(ceiling.input).checked_mul(i128::from(rates.dearest_input()))?;
             let output =
                 i128::from(ceiling.output).checked_mul(i128::from(rates.dearest_output()))?;
             divide_up(input.checked_add(output)?)

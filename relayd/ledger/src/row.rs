@@ -313,13 +313,7 @@ impl AccountRow {
     /// The row of an account that was never written.
     #[must_use]
     pub const fn absent(account: Account) -> Self {
-        Self {
-            account,
-            balance: Ncr::ZERO,
-            held: Ncr::ZERO,
-            version: 0,
-            state: AccountState::Open,
-        }
+        Self { account, balance: Ncr::ZERO, held: Ncr::ZERO, version: 0, state: AccountState::Open }
     }
 
     /// What can still be reserved. Zero when the numbers make no sense.

@@ -68,11 +68,10 @@ create table model (
     retired bigint not null,
     guests bigint not null,
     context_tokens bigint not null,
-    output_max_tokens bigint not null,
-    output_default_tokens bigint not null,
-    overhead_tokens bigint not null,
+    max_output_default bigint not null,
+    template_overhead_tokens bigint not null,
+    capabilities text collate "C" not null,
     scopes text collate "C" not null,
-    spec text collate "C" not null,
     version bigint not null
 );
 
@@ -81,12 +80,12 @@ create table backend (
     url text collate "C" not null,
     dialect text collate "C" not null,
     engine text collate "C" not null,
-    concurrency bigint not null,
+    max_concurrency bigint not null,
     queue bigint not null,
     weight bigint not null,
-    state text collate "C" not null,
+    intake text collate "C" not null,
+    credential_file text collate "C",
     models text collate "C" not null,
-    spec text collate "C" not null,
     version bigint not null
 );
 

@@ -68,11 +68,10 @@ create table model (
     retired integer not null,
     guests integer not null,
     context_tokens integer not null,
-    output_max_tokens integer not null,
-    output_default_tokens integer not null,
-    overhead_tokens integer not null,
+    max_output_default integer not null,
+    template_overhead_tokens integer not null,
+    capabilities text not null,
     scopes text not null,
-    spec text not null,
     version integer not null
 ) strict, without rowid;
 
@@ -81,12 +80,12 @@ create table backend (
     url text not null,
     dialect text not null,
     engine text not null,
-    concurrency integer not null,
+    max_concurrency integer not null,
     queue integer not null,
     weight integer not null,
-    state text not null,
+    intake text not null,
+    credential_file text,
     models text not null,
-    spec text not null,
     version integer not null
 ) strict, without rowid;
 
