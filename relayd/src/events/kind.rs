@@ -1,0 +1,228 @@
+//! What can happen: the closed list of kinds.
+
+use std::fmt;
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Somebody must act.
+    Critical,
+}
+
+/// What happened. Append-only: words are stored and matched by prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// relayd serves.
+    RelayStarted,
+    /// relayd drains and ends.
+    RelayStopping,
+    /// A backend was added.
+    BackendAdded,
+    /// A backend's description changed.
+    BackendChanged,
+    /// A backend was removed.
+    BackendRemoved,
+    /// A backend began to serve.
+    BackendUp,
+    /// A backend loads its model.
+    BackendLoading,
+    /// A backend ceased to serve.
+    BackendDown,
+    /// A backend takes no new requests.
+    BackendCordoned,
+    /// A cordon or drain ended.
+    BackendUncordoned,
+    /// A backend is being emptied.
+    BackendDraining,
+    /// Nothing runs on a draining backend any more.
+    BackendDrained,
+    /// A backend got another weight.
+    BackendWeighted,
+    /// A backend's breaker opened.
+    BreakerOpened,
+    /// A backend's breaker closed.
+    BreakerClosed,
+    /// A customer was made.
+    CustomerCreated,
+    /// A customer was changed.
+    CustomerUpdated,
+    /// Credit was added or taken back.
+    CustomerCredited,
+    /// A key was made.
+    KeyCreated,
+    /// A key was changed.
+    KeyUpdated,
+    /// A key was revoked.
+    KeyRevoked,
+    /// A revoked key was let in again.
+    KeyUnrevoked,
+    /// A key was deleted.
+    KeyDeleted,
+    /// A key's budget was raised.
+    KeyToppedUp,
+    /// The catalogue changed.
+    CatalogueApplied,
+    /// An operator was made.
+    OperatorCreated,
+    /// An operator's token was withdrawn.
+    OperatorRevoked,
+    /// A caller was refused with 429.
+    RateLimited,
+    /// Requests were refused for want of capacity.
+    CapacityShed,
+    /// A request failed by our fault.
+    RequestFailed,
+    /// An invariant of the ledger does not hold.
+    LedgerBreach,
+    /// The ledger was checked.
+    LedgerChecked,
+    /// Holds of a process that died were resolved.
+    HoldsRecovered,
+    /// The store could not be reached.
+    StoreUnavailable,
+    /// The store can be reached again.
+    StoreRecovered,
+    /// Events were lost because the store was too slow.
+    EventsLost,
+}
+
+impl Severity {
+    /// Every severity, mildest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The word, as stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity of a stored word; one that this build does not know is a warning.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|known| known.as_str() == word).unwrap_or(Self::Warning)
+    }
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 36] = [
+        Self::RelayStarted,
+        Self::RelayStopping,
+        Self::BackendAdded,
+        Self::BackendChanged,
+        Self::BackendRemoved,
+        Self::BackendUp,
+        Self::BackendLoading,
+        Self::BackendDown,
+        Self::BackendCordoned,
+        Self::BackendUncordoned,
+        Self::BackendDraining,
+        Self::BackendDrained,
+        Self::BackendWeighted,
+        Self::BreakerOpened,
+        Self::BreakerClosed,
+        Self::CustomerCreated,
+        Self::CustomerUpdated,
+        Self::CustomerCredited,
+        Self::KeyCreated,
+        Self::KeyUpdated,
+        Self::KeyRevoked,
+        Self::KeyUnrevoked,
+        Self::KeyDeleted,
+        Self::KeyToppedUp,
+        Self::CatalogueApplied,
+        Self::OperatorCreated,
+        Self::OperatorRevoked,
+        Self::RateLimited,
+        Self::CapacityShed,
+        Self::RequestFailed,
+        Self::LedgerBreach,
+        Self::LedgerChecked,
+        Self::HoldsRecovered,
+        Self::StoreUnavailable,
+        Self::StoreRecovered,
+        Self::EventsLost,
+    ];
+
+    /// The dotted word, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RelayStarted => "relay.started",
+            Self::RelayStopping => "relay.stopping",
+            Self::BackendAdded => "backend.added",
+            Self::BackendChanged => "backend.changed",
+            Self::BackendRemoved => "backend.removed",
+            Self::BackendUp => "backend.up",
+            Self::BackendLoading => "backend.loading",
+            Self::BackendDown => "backend.down",
+            Self::BackendCordoned => "backend.cordoned",
+            Self::BackendUncordoned => "backend.uncordoned",
+            Self::BackendDraining => "backend.draining",
+            Self::BackendDrained => "backend.drained",
+            Self::BackendWeighted => "backend.weighted",
+            Self::BreakerOpened => "breaker.opened",
+            Self::BreakerClosed => "breaker.closed",
+            Self::CustomerCreated => "customer.created",
+            Self::CustomerUpdated => "customer.updated",
+            Self::CustomerCredited => "customer.credited",
+            Self::KeyCreated => "key.created",
+            Self::KeyUpdated => "key.updated",
+            Self::KeyRevoked => "key.revoked",
+            Self::KeyUnrevoked => "key.unrevoked",
+            Self::KeyDeleted => "key.deleted",
+            Self::KeyToppedUp => "key.topped_up",
+            Self::CatalogueApplied => "catalogue.applied",
+            Self::OperatorCreated => "operator.created",
+            Self::OperatorRevoked => "operator.revoked",
+            Self::RateLimited => "rate.limited",
+            Self::CapacityShed => "capacity.shed",
+            Self::RequestFailed => "request.failed",
+            Self::LedgerBreach => "ledger.breach",
+            Self::LedgerChecked => "ledger.checked",
+            Self::HoldsRecovered => "holds.recovered",
+            Self::StoreUnavailable => "store.unavailable",
+            Self::StoreRecovered => "store.recovered",
+            Self::EventsLost => "events.lost",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn words_are_dotted_and_differ() {
+        let words: HashSet<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(words.len(), EventKind::ALL.len());
+        for word in words {
+            let plain = |b: u8| b.is_ascii_lowercase() || b == b'_';
+            let parts: Vec<_> = word.split('.').collect();
+            assert_eq!(parts.len(), 2, "{word}");
+            assert!(parts.iter().all(|part| !part.is_empty() && part.bytes().all(plain)), "{word}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use super::*;
+
+fn event(seq: u64) -> Event {
+    Event {
+        seq,
+        at_ms: 0,
+        kind: EventKind::KeyCreated.as_str().to_owned(),
+        severity: Severity::Info,
+        subject: String::new(),
+        text: String::new(),
+    }
+}
+
+fn seq(update: &Update) -> u64 {
+    match update {
+        Update::Event(event) => event.seq,
+        Update::Resync { before } => panic!("resync before {before}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_gets_what_comes_after_its_place() {
+    let ring = Arc::new(Ring::new((1..=5).map(event).collect()));
+    let mut from_three = Subscription::new(Arc::clone(&ring), 3);
+    let mut new_only = Subscription::new(Arc::clone(&ring), 0);
+    assert_eq!(seq(&from_three.next().await), 4);
+    assert_eq!(seq(&from_three.next().await), 5);
+    ring.push(event(9));
+    assert_eq!(seq(&from_three.next().await), 9, "numbers may have gaps");
+    assert_eq!(seq(&new_only.next().await), 9);
+    let idle = tokio::time::timeout(std::time::Duration::from_secs(9), new_only.next()).await;
+    assert!(idle.is_err());
+    ring.push(event(10));
+    assert_eq!(seq(&new_only.next().await), 10);
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_missed() {
+    let ring = Arc::new(Ring::new(vec![event(1)]));
+    let mut slow = Subscription::new(Arc::clone(&ring), 1);
+    for n in 2..=2 * RING_MAX as u64 {
+        ring.push(event(n));
+    }
+    let first = RING_MAX as u64 + 1;
+    assert_eq!(slow.next().await, Update::Resync { before: first });
+    for n in first..=2 * RING_MAX as u64 {
+        assert_eq!(seq(&slow.next().await), n);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_asks_too_late_is_told_at_once() {
+    let ring = Arc::new(Ring::new((500..=510).map(event).collect()));
+    let mut late = Subscription::new(Arc::clone(&ring), 20);
+    assert_eq!(late.next().await, Update::Resync { before: 500 });
+    assert_eq!(seq(&late.next().await), 500);
+    let mut foreign = Subscription::new(Arc::clone(&ring), 99_999);
+    ring.push(event(511));
+    assert_eq!(seq(&foreign.next().await), 511);
+}
+
+#[test]
+fn foreign_text_becomes_one_plain_line() {
+    let event = new_event(EventKind::BackendDown, Severity::Critical, "a\u{1b}[2J", "x\ny");
+    assert_eq!((event.subject.as_str(), event.text.as_str()), ("a [2J", "x y"));
+    let long = new_event(EventKind::BackendDown, Severity::Info, "", &"x".repeat(9_999));
+    assert_eq!(long.text.len(), TEXT_MAX_CHARS);
+}
