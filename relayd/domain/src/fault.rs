@@ -180,6 +180,55 @@ impl Code {
         Self::UpstreamTimeout,
         Self::Cancelled,
     ];
+
+    /// The word that callers see and that usage rows keep.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ValidationError | Self::Unservable => "VALIDATION_ERROR",
+            Self::UpstreamInvalidRequest => "UPSTREAM_INVALID_REQUEST",
+            Self::InvalidApiKey => "INVALID_API_KEY",
+            Self::InvalidToken => "INVALID_TOKEN",
+            Self::KeyRevoked => "KEY_REVOKED",
+            Self::MissingCredentials => "MISSING_CREDENTIALS",
+            Self::InsufficientCredits => "INSUFFICIENT_CREDITS",
+            Self::KeyBudgetExhausted => "KEY_BUDGET_EXHAUSTED",
+            Self::AccountInactive => "ACCOUNT_INACTIVE",
+            Self::CredentialNotPermitted => "CREDENTIAL_NOT_PERMITTED",
+            Self::KeyLimitReached => "KEY_LIMIT_REACHED",
+            Self::KeyNotOwned => "KEY_NOT_OWNED",
+            Self::ScopeDenied => "SCOPE_DENIED",
+            Self::TierFeatureUnavailable => "TIER_FEATURE_UNAVAILABLE",
+            Self::ModelNotAvailable => "MODEL_NOT_AVAILABLE",
+            Self::ModelRetired => "MODEL_RETIRED",
+            Self::CustomerNotFound => "CUSTOMER_NOT_FOUND",
+            Self::KeyNotFound => "KEY_NOT_FOUND",
+            Self::ModelNotFound => "MODEL_NOT_FOUND",
+            Self::NotFound => "NOT_FOUND",
+            Self::RouteNotFound => "ROUTE_NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::SystemKeyImmutable => "SYSTEM_KEY_IMMUTABLE",
+            Self::SuperkeyConflict => "SUPERKEY_CONFLICT",
+            Self::VersionConflict => "VERSION_CONFLICT",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::IdempotencyInProgress => "IDEMPOTENCY_IN_PROGRESS",
+            Self::BodyTooLarge => "BODY_TOO_LARGE",
+            Self::HeadersTooLarge => "HEADERS_TOO_LARGE",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::ContentTypeUnsupported => "CONTENT_TYPE_UNSUPPORTED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::RoleDenied => "ROLE_DENIED",
+            Self::InternalError => "INTERNAL_ERROR",
+            Self::UpstreamError => "UPSTREAM_ERROR",
+            Self::ProviderUnavailable => "PROVIDER_UNAVAILABLE",
+            Self::ProviderSchemaMismatch => "PROVIDER_SCHEMA_MISMATCH",
+            Self::CapacityExhausted => "CAPACITY_EXHAUSTED",
+            Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Self::UpstreamTimeout => "UPSTREAM_TIMEOUT",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
 }
 
 impl Fault {
