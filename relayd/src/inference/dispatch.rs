@@ -1,0 +1,234 @@
+//! From an admitted request to the engine's first content, with one retry elsewhere before it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use super::Inner;
+use super::answer::{self, Whole};
+use super::driver::Task;
+use crate::domain::{BackendId, Code, Fault, FieldError};
+use crate::engines::{Blame, ChatCall, EngineError, Reply, ReplyStream, Retry, Timed};
+use crate::fleet::Outcome;
+use crate::observe::LiveRequest;
+use crate::routing::{Permit, Refusal};
+use crate::telemetry::names;
+use crate::wire::{Translator, Upstream, WireError};
+
+/// Attempts at most: the first, and one elsewhere.
+const ATTEMPTS_MAX: u32 = 2;
+
+/// An answer that has begun.
+pub(super) struct Begun {
+    /// The place on the backend; held until the answer ends.
+    pub(super) permit: Permit,
+    /// Which attempt it was, from 1.
+    pub(super) attempt: u32,
+    /// When the request was sent to this backend.
+    pub(super) sent: Instant,
+    /// What came.
+    pub(super) body: Body,
+}
+
+/// The body of an answer.
+pub(super) enum Body {
+    /// All of it.
+    Whole(Whole),
+    /// The first content and what follows.
+    Stream {
+        /// Turns the engine's stream into the client's.
+        translator: Box<Translator>,
+        /// The rest.
+        upstream: Box<Timed<ReplyStream>>,
+        /// Frames up to the first content, not handed out yet.
+        frames: Vec<Bytes>,
+    },
+}
+
+/// An answer that did not begin.
+pub(super) struct Failure {
+    /// What the caller is told.
+    pub(super) fault: Fault,
+    /// Whose fault it is; none where no backend was reached.
+    pub(super) blame: Option<Blame>,
+    /// The backend that failed last.
+    pub(super) backend: Option<BackendId>,
+    /// Attempts made.
+    pub(super) attempt: u32,
+}
+
+/// Finds a backend and reads until the first content.
+pub(super) async fn dispatch(
+    inner: &Inner,
+    task: &Task,
+    live: &LiveRequest,
+    first: Permit,
+) -> Result<Begun, Failure> {
+    let mut permit = first;
+    let mut excluded = Vec::new();
+    let mut attempt = 1;
+    loop {
+        let backend = permit.backend().id().clone();
+        live.dispatched(&backend);
+        let sent = Instant::now();
+        let error = match attempt_on(inner, task, &permit).await {
+            Ok(body) => return Ok(Begun { permit, attempt, sent, body }),
+            Err(Miss::Engine(error)) => error,
+            Err(Miss::Inexpressible(fields)) => {
+                permit.report(Outcome::Cancelled);
+                let (fault, backend) = (Fault::validation(fields), Some(backend));
+                return Err(Failure { fault, blame: Some(Blame::Client), backend, attempt });
+            }
+        };
+        tracing::info!(
+            request_id = %task.request_id,
+            backend = %backend,
+            attempt,
+            code = ?error.code,
+            status = error.status,
+            detail = error.detail.as_deref(),
+            "the backend did not answer"
+        );
+        permit.report(outcome_of(&error));
+        drop(permit);
+        excluded.push(backend.clone());
+        let failure = |error: &EngineError| Failure {
+            fault: error.fault(),
+            blame: Some(error.blame),
+            backend: Some(backend.clone()),
+            attempt,
+        };
+        let scope = &task.offer.scope;
+        let may = error.retry == Retry::SafeElsewhere
+            && attempt < ATTEMPTS_MAX
+            && inner.router.may_retry(scope);
+        if !may {
+            return Err(failure(&error));
+        }
+        live.queued();
+        permit = match inner.router.admit(scope, &excluded, task.queue_until(inner)).await {
+            Ok(permit) => permit,
+            // There is nowhere else: the first failure is the better answer.
+            Err(_) => return Err(failure(&error)),
+        };
+        metrics::counter!(names::FAILOVERS).increment(1);
+        attempt += 1;
+    }
+}
+
+/// What the caller is told when no backend could be had.
+pub(super) fn refused(refusal: Refusal) -> Failure {
+    Failure { fault: refusal.fault(), blame: None, backend: None, attempt: 0 }
+}
+
+/// Why an attempt brought no answer.
+enum Miss {
+    /// The engine failed.
+    Engine(EngineError),
+    /// The engine's format has no word for something that the client asked for.
+    Inexpressible(Vec<FieldError>),
+}
+
+impl From<EngineError> for Miss {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+async fn attempt_on(inner: &Inner, task: &Task, permit: &Permit) -> Result<Body, Miss> {
+    let backend = permit.backend();
+    let target = Upstream {
+        model: backend.upstream(&task.offer.scope.model).unwrap_or(task.request.model()),
+        output_cap: task.ceiling.output_cap,
+        engine: backend.engine.kind(),
+    };
+    let dialect = backend.engine.dialect();
+    let body = task.request.upstream(dialect, &target).map_err(Miss::Inexpressible)?;
+    let streams = task.request.stream();
+    let first_byte = if streams { inner.bounds.first_byte } else { inner.bounds.total };
+    let call = ChatCall {
+        body,
+        stream: streams,
+        traceparent: task.trace.traceparent(&task.span),
+        tracestate: task.trace.tracestate().map(str::to_owned),
+        request_id: task.request_id.to_string(),
+        first_byte_timeout: first_byte.min(task.left()),
+    };
+    let started = Instant::now();
+    match backend.engine.chat(call).await? {
+        Reply::Whole(body) => Ok(Body::Whole(answer::read(task, dialect, &body)?)),
+        Reply::Stream(stream) => {
+            let mut translator = Box::new(task.translator(dialect));
+            let mut upstream = Box::new(Timed::new(stream, inner.bounds.idle, task.until));
+            let left = first_byte.saturating_sub(started.elapsed());
+            let first = first_content(&mut translator, &mut upstream);
+            match tokio::time::timeout(left, first).await {
+                Ok(Ok(frames)) => Ok(Body::Stream { translator, upstream, frames }),
+                Ok(Err(error)) => Err(nothing_shown(error).into()),
+                Err(_) => Err(EngineError::first_byte_timeout(first_byte).into()),
+            }
+        }
+    }
+}
+
+/// A stream that broke before its first content: nobody saw anything of it, so another backend
+/// may be tried whatever the engine's own rule for broken streams is.
+fn nothing_shown(error: EngineError) -> EngineError {
+    match error.blame {
+        Blame::Backend => EngineError { retry: Retry::SafeElsewhere, ..error },
+        Blame::Client | Blame::Relay => error,
+    }
+}
+
+/// Reads until there is content to show; what came before it is kept with it.
+async fn first_content(
+    translator: &mut Translator,
+    upstream: &mut Timed<ReplyStream>,
+) -> Result<Vec<Bytes>, EngineError> {
+    let mut frames = Vec::new();
+    while !translator.seen().first_content && !translator.seen().finished {
+        match upstream.next().await {
+            Some(chunk) => translator.push(&chunk?, &mut frames).map_err(engine_error)?,
+            None => {
+                translator.end_of_input().map_err(engine_error)?;
+                break;
+            }
+        }
+    }
+    Ok(frames)
+}
+
+/// An answer that is not in shape, as an engine's failure.
+pub(super) fn engine_error(error: WireError) -> EngineError {
+    match error {
+        WireError::Upstream { status, kind, message } => {
+            EngineError::refused(status.unwrap_or(500), &format!("{kind}: {message}"), None)
+        }
+        WireError::Truncated => EngineError::cut("the stream ended without its end marker"),
+        WireError::Garbage(what) => EngineError::mismatch(what),
+    }
+}
+
+/// What the backend's breaker is told.
+pub(super) fn outcome_of(error: &EngineError) -> Outcome {
+    if let Some(wait) = error.busy_for {
+        return Outcome::Busy { wait };
+    }
+    match error.blame {
+        Blame::Backend => Outcome::BackendFailed {
+            reason: error.detail.clone().unwrap_or_else(|| error.message.to_string()),
+        },
+        Blame::Client => Outcome::ClientFault,
+        Blame::Relay => Outcome::Cancelled,
+    }
+}
+
+/// Told when a request's own time is over before it reached an engine.
+pub(super) fn out_of_time(total: Duration) -> Fault {
+    Fault::new(
+        Code::UpstreamTimeout,
+        format!("the request took longer than {} seconds; ask for less or use a stream", total.as_secs()),
+    )
+}

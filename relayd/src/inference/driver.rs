@@ -1,0 +1,415 @@
+//! The driver of one request: it owns hold, upstream and settlement, and ends each exactly once.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::client::Client;
+use super::count::{self, Count, Read};
+use super::dispatch::{self, Begun, Body, Failure};
+use super::plan::{Ceiling, Size, Window};
+use super::{Call, Inner, Reply, stream};
+use crate::catalogue::Offer;
+use crate::domain::{BackendId, Code, Fault, Meters, Mode, RequestId};
+use crate::engines::Blame;
+use crate::fleet::{Outcome, Trust};
+use crate::identity::Principal;
+use crate::ledger::{self, CountSource, Usage, UsageStatus};
+use crate::metering::{Hold, HoldSpec, Settled};
+use crate::observe::{End, LiveRequest, NewRequest};
+use crate::telemetry::{REQUEST_TARGET, names, trace::TraceContext};
+use crate::wire::{ChatRequest, Dialect, Stamp, Translator};
+
+/// What a request is, unchanging from its first step to its last.
+pub(super) struct Task {
+    pub(super) principal: Principal,
+    pub(super) request_id: RequestId,
+    pub(super) request: ChatRequest,
+    pub(super) offer: Arc<Offer>,
+    pub(super) trace: TraceContext,
+    pub(super) span: tracing::Span,
+    pub(super) ceiling: Ceiling,
+    /// When it must be over.
+    pub(super) until: Instant,
+    began: Instant,
+    created_ms: i64,
+    task_id: String,
+}
+
+/// How a request ended, before it is settled.
+pub(super) struct Ending {
+    pub(super) status: UsageStatus,
+    pub(super) fault: Option<Fault>,
+    pub(super) blame: Option<Blame>,
+    pub(super) count: Count,
+    pub(super) backend: Option<BackendId>,
+    pub(super) attempt: u32,
+    pub(super) ttft: Option<Duration>,
+    pub(super) sent: Option<Instant>,
+}
+
+/// Runs one request.
+pub(super) struct Driver {
+    inner: Arc<Inner>,
+    task: Task,
+}
+
+impl Driver {
+    pub(super) fn new(inner: Arc<Inner>, call: Call) -> Self {
+        let model = &call.offer.model;
+        let size = Size {
+            context_tokens: model.context_tokens,
+            template_tokens: model.template_overhead_tokens,
+            default_output: model.max_output_default,
+        };
+        let request = &call.request;
+        let ceiling =
+            Ceiling::of(size, request.prompt_bytes(), request.output_cap(), request.choices());
+        let span = tracing::info_span!(
+            target: REQUEST_TARGET, "chat",
+            request_id = %call.request_id,
+            scope = %call.offer.scope,
+            stream = request.stream(),
+        );
+        call.trace.adopt(&span);
+        let began = Instant::now();
+        let task = Task {
+            until: began + inner.bounds.total,
+            began,
+            created_ms: now_ms(),
+            task_id: format!("{}:{}", call.offer.scope.mode, Uuid::new_v4()),
+            principal: call.principal,
+            request_id: call.request_id,
+            request: call.request,
+            offer: call.offer,
+            trace: call.trace,
+            span,
+            ceiling,
+        };
+        Self { inner, task }
+    }
+
+    /// Runs to the end, whatever the client does.
+    pub(super) async fn run(self, head: oneshot::Sender<Result<Reply, Fault>>) {
+        let span = self.task.span.clone();
+        self.drive(Client::Waiting(head)).instrument(span).await;
+    }
+
+    async fn drive(self, mut client: Client) {
+        let live = self.inner.observe.begin(self.new_request());
+        let window = self.window();
+        let (mut hold, begun) = match self.begin(&mut client, &live, window).await {
+            Ok(begun) => begun,
+            Err(Refused { hold, failure }) => {
+                self.not_begun(client, live, hold, failure).await;
+                return;
+            }
+        };
+        let Begun { permit, attempt, sent, body } = begun;
+        let backend = permit.backend().id().clone();
+        let ttft = sent.elapsed();
+        live.first_byte();
+        let model = self.task.model_label();
+        metrics::histogram!(names::TTFT, "gen_ai_request_model" => model.clone())
+            .record(self.task.began.elapsed().as_secs_f64());
+        let ended = match body {
+            Body::Whole(whole) => {
+                permit.report(Outcome::Ok { ttft });
+                drop(permit);
+                let count = count::count(&whole.read, self.task.request.prompt_bytes(), true);
+                stream::Ended::whole(whole.body, count)
+            }
+            Body::Stream { translator, upstream, frames } => {
+                let relay = stream::Relay {
+                    inner: &self.inner,
+                    task: &self.task,
+                    live: &live,
+                    client: &mut client,
+                    hold: &mut hold,
+                    window,
+                    translator,
+                    upstream,
+                };
+                let ended = relay.run(frames).await;
+                permit.report(ended.outcome(ttft));
+                permit.backend().runtime.add_tokens_out(ended.count.meters.output());
+                drop(permit);
+                ended
+            }
+        };
+        let ending = Ending {
+            status: ended.status,
+            fault: ended.fault.clone(),
+            blame: ended.blame,
+            count: ended.count,
+            backend: Some(backend),
+            attempt,
+            ttft: Some(ttft),
+            sent: Some(sent),
+        };
+        live.settling();
+        let settled = self.settle(hold, &ending).await;
+        self.last_words(&mut client, ended, settled.as_ref()).await;
+        self.record(&ending, settled.as_ref(), &model);
+        live.ended(self.end(&ending, settled.as_ref()));
+    }
+
+    /// Covers the request and finds its first content.
+    async fn begin(
+        &self,
+        client: &mut Client,
+        live: &LiveRequest,
+        window: Window,
+    ) -> Result<(Hold, Begun), Refused> {
+        let refused = |fault| Refused { hold: None, failure: Failure::early(fault) };
+        let amount = self.task.ceiling.price(&self.task.offer.price, window.reserved()).map_err(refused)?;
+        let spec = self.hold_spec(amount);
+        let may_overlap = self.inner.metering.may_overlap(&spec);
+        // The reservation is on its way to the writer while a backend is looked for.
+        let pending = self.inner.metering.hold(spec);
+        let until = self.task.queue_until(&self.inner);
+        let admitted = async {
+            live.queued();
+            self.inner.router.admit(&self.task.offer.scope, &[], until).await
+        };
+        tokio::pin!(pending, admitted);
+        let mut held: Option<Hold> = None;
+        let permit = loop {
+            tokio::select! {
+                biased;
+                hold = &mut pending, if held.is_none() => held = Some(hold.map_err(refused)?),
+                permit = &mut admitted => match permit {
+                    Ok(permit) => break permit,
+                    Err(refusal) => {
+                        let hold = match held {
+                            Some(hold) => hold,
+                            None => pending.await.map_err(refused)?,
+                        };
+                        return Err(Refused { hold: Some(hold), failure: dispatch::refused(refusal) });
+                    }
+                },
+                () = client.left() => {
+                    let hold = match held {
+                        Some(hold) => Some(hold),
+                        None => pending.await.ok(),
+                    };
+                    return Err(Refused { hold, failure: Failure::early(left()) });
+                }
+            }
+        };
+        if held.is_none() && !(may_overlap && permit.backend().spec.trust == Trust::Own) {
+            held = Some((&mut pending).await.map_err(refused)?);
+        }
+        let dispatched = dispatch::dispatch(&self.inner, &self.task, live, permit);
+        tokio::pin!(dispatched);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                // A refusal here cancels the engine's work: the future is dropped with the permit.
+                hold = &mut pending, if held.is_none() => held = Some(hold.map_err(refused)?),
+                answer = &mut dispatched => break answer,
+                () = client.left() => break Err(Failure::early(left())),
+                () = self.inner.ending.cancelled() => break Err(Failure::early(super::stopping())),
+                () = tokio::time::sleep_until(self.task.until) => {
+                    break Err(Failure::early(dispatch::out_of_time(self.inner.bounds.total)));
+                }
+            }
+        };
+        let hold = match held {
+            Some(hold) => hold,
+            None => pending.await.map_err(refused)?,
+        };
+        match answer {
+            Ok(begun) => Ok((hold, begun)),
+            Err(failure) => Err(Refused { hold: Some(hold), failure }),
+        }
+    }
+
+    /// Ends a request of which nothing was shown.
+    async fn not_begun(
+        &self,
+        mut client: Client,
+        live: LiveRequest,
+        hold: Option<Hold>,
+        failure: Failure,
+    ) {
+        let cancelled = failure.fault.code == Code::Cancelled;
+        let ending = Ending {
+            status: if cancelled { UsageStatus::Cancelled } else { UsageStatus::Failed },
+            blame: failure.blame,
+            count: Count { meters: Meters::default(), source: CountSource::Nobody, estimated: false },
+            backend: failure.backend,
+            attempt: failure.attempt,
+            ttft: None,
+            sent: None,
+            fault: Some(failure.fault),
+        };
+        if let Some(hold) = hold {
+            hold.void(self.usage(&ending)).await;
+        }
+        if let Some(fault) = &ending.fault {
+            if fault.code == Code::CapacityExhausted {
+                self.inner.observe.shed();
+                metrics::counter!(names::SHED).increment(1);
+            }
+            client.refuse(fault.clone());
+        }
+        self.record(&ending, None, &self.task.model_label());
+        live.ended(self.end(&ending, None));
+    }
+
+    /// Posts the charge. `None` when the ledger could not be reached: the hold stays open for
+    /// recovery, which posts the last checkpoint.
+    async fn settle(&self, hold: Hold, ending: &Ending) -> Option<Settled> {
+        match hold.settle(self.usage(ending)).await {
+            Ok(settled) => Some(settled),
+            Err(fault) => {
+                tracing::error!(%fault, "the settlement was not written");
+                None
+            }
+        }
+    }
+
+    /// What waits for the commit: a whole body, or a stream's usage and end marker.
+    async fn last_words(
+        &self,
+        client: &mut Client,
+        ended: stream::Ended,
+        settled: Option<&Settled>,
+    ) {
+        let billed = settled.map_or(ended.count.meters, |settled| settled.meters);
+        match ended.rest {
+            stream::Rest::Nothing => {}
+            stream::Rest::Body(body) => match settled {
+                Some(_) => drop(client.answer(body)),
+                None => drop(client.refuse(Fault::store_unavailable())),
+            },
+            stream::Rest::Tail(mut translator, reason) => {
+                let mut frames: Vec<Bytes> = Vec::new();
+                translator.tail(reason, &billed, self.task.durations(), &mut frames);
+                client.send(&mut frames, self.inner.bounds.write_stall).await;
+            }
+            stream::Rest::Error(mut translator, fault) => {
+                let mut frames: Vec<Bytes> = Vec::new();
+                translator.error_frame(&fault, &mut frames);
+                client.send(&mut frames, self.inner.bounds.write_stall).await;
+            }
+        }
+    }
+
+    fn window(&self) -> Window {
+        if self.task.request.stream() {
+            Window::first(&self.task.ceiling, self.inner.bounds.window_tokens)
+        } else {
+            Window::whole(&self.task.ceiling)
+        }
+    }
+
+    fn new_request(&self) -> NewRequest {
+        let key = self.task.principal.key();
+        NewRequest {
+            request_id: self.task.request_id,
+            key: key.map(|key| key.key_id.clone()),
+            key_name: key.map_or_else(|| "".into(), |key| key.name.as_str().into()),
+            customer: key.map(|key| key.customer_id.clone()),
+            scope: self.task.offer.scope.clone(),
+            stream: self.task.request.stream(),
+        }
+    }
+
+    fn hold_spec(&self, amount: crate::domain::Ncr) -> HoldSpec {
+        HoldSpec {
+            id: self.task.request_id,
+            principal: self.task.principal.clone(),
+            price: Arc::clone(&self.task.offer.price),
+            amount,
+            stream: self.task.request.stream(),
+            created_ms: self.task.created_ms,
+            deadline: self.inner.bounds.total,
+        }
+    }
+
+    fn usage(&self, ending: &Ending) -> Usage {
+        Usage {
+            attempt: ending.attempt,
+            backend: ending.backend.as_ref().map(ToString::to_string),
+            meters: ending.count.meters,
+            count: ending.count.source,
+            estimated: ending.count.estimated,
+            status: ending.status,
+            error_code: ending.fault.as_ref().map(|fault| fault.code.as_str().to_owned()),
+            blame: ending.blame.map(|blame| match blame {
+                Blame::Backend => ledger::Blame::Provider,
+                Blame::Client => ledger::Blame::Client,
+                Blame::Relay => ledger::Blame::Relay,
+            }),
+            ttft_ms: ending.ttft.map(millis),
+            upstream_ms: ending.sent.map(|sent| millis(sent.elapsed())),
+            done_ms: now_ms(),
+            task_id: Some(self.task.task_id.clone()),
+        }
+    }
+}
+
+impl Task {
+    /// What is left of the request's time.
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Until when it may wait for a backend.
+    pub(super) fn queue_until(&self, inner: &Inner) -> Instant {
+        self.until.min(Instant::now() + inner.bounds.queue)
+    }
+
+    /// What is written into every answer.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
+            model: self.offer.scope.model.to_string(),
+            task_id: self.task_id.clone(),
+            mode: self.offer.scope.mode,
+            request_id: self.request_id.to_string(),
+            created: self.created_ms / 1000,
+        }
+    }
+
+    pub(super) fn translator(&self, dialect: Dialect) -> Translator {
+        let usage = self.request.include_usage();
+        Translator::new(self.request.surface(), dialect, self.stamp(), usage)
+    }
+
+    fn model_label(&self) -> String {
+        self.offer.scope.model.to_string()
+    }
+}
+
+/// A request that did not begin, with its hold if one was committed.
+struct Refused {
+    hold: Option<Hold>,
+    failure: Failure,
+}
+
+impl Failure {
+    /// Before any backend was reached.
+    fn early(fault: Fault) -> Self {
+        Self { fault, blame: None, backend: None, attempt: 0 }
+    }
+}
+
+/// The caller went away.
+pub(super) fn left() -> Fault {
+    Fault::new(Code::Cancelled, "the caller went away")
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}

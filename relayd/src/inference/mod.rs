@@ -1,0 +1,157 @@
+//! The use case of one chat request: hold, route, dispatch, stream, settle.
+//!
+//! Each request has a driver, a task that no client can cancel: it owns the hold, the upstream
+//! call and the settlement. The face that asked only waits for the driver's first word and then
+//! reads from its bounded channel. This room must not know HTTP, the shape of an error answer or
+//! any SQL.
+//!
+//! Invariants:
+//! - nothing the engine answered is handed out before the hold that covers it is committed;
+//! - after the first content there is no retry, before it at most one, on another backend;
+//! - a driver settles or voids its hold exactly once, whatever happens to the client, the engine
+//!   or the process's wish to stop;
+//! - the final usage and the end marker are sent after the commit, content never waits for it.
+
+mod answer;
+mod client;
+mod count;
+mod dispatch;
+mod driver;
+mod plan;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalogue::Offer;
+use crate::domain::{Code, Fault, RequestId};
+use crate::identity::Principal;
+use crate::metering::Metering;
+use crate::observe::Observe;
+use crate::routing::Router;
+use crate::telemetry::trace::TraceContext;
+use crate::wire::ChatRequest;
+
+use driver::Driver;
+
+/// Frames that wait for a client at most; the engine is not read while they do.
+pub const FRAMES_MAX: usize = 32;
+
+/// Time and size bounds of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Longest wait for a backend.
+    pub queue: Duration,
+    /// Time to the engine's first content.
+    pub first_byte: Duration,
+    /// Time between two events of a stream.
+    pub idle: Duration,
+    /// Time for the whole request.
+    pub total: Duration,
+    /// A client that takes nothing for this long counts as gone.
+    pub write_stall: Duration,
+    /// Output tokens reserved at a time on a stream.
+    pub window_tokens: u64,
+}
+
+/// One request, checked and priced.
+#[derive(Debug)]
+pub struct Call {
+    /// Who asks.
+    pub principal: Principal,
+    /// The request's id; also its key in the ledger.
+    pub request_id: RequestId,
+    /// The body.
+    pub request: ChatRequest,
+    /// What is bought.
+    pub offer: Arc<Offer>,
+    /// The caller's trace.
+    pub trace: TraceContext,
+}
+
+/// The answer, in the format of the request's surface.
+#[derive(Debug)]
+pub enum Reply {
+    /// A whole body.
+    Whole(Bytes),
+    /// Frames, in order. The channel closes after the last one.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+/// Serves chat requests. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Inference(Arc<Inner>);
+
+struct Inner {
+    metering: Metering,
+    router: Router,
+    observe: Observe,
+    bounds: Bounds,
+    drivers: TaskTracker,
+    /// Fires when no new request is taken.
+    closing: CancellationToken,
+    /// Fires when running streams must end.
+    ending: CancellationToken,
+}
+
+impl Inference {
+    /// Serves with these parts.
+    #[must_use]
+    pub fn new(metering: Metering, router: Router, observe: Observe, bounds: Bounds) -> Self {
+        Self(Arc::new(Inner {
+            metering,
+            router,
+            observe,
+            bounds,
+            drivers: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            ending: CancellationToken::new(),
+        }))
+    }
+
+    /// Serves one request. Returns with the whole answer, or once the first content of a stream
+    /// is there and paid for.
+    ///
+    /// A caller that drops this future, or later the receiver, has left: the engine is told to
+    /// stop, and what was handed out is charged.
+    ///
+    /// # Errors
+    /// What the caller may be told: no credit, no backend, an engine that refused or failed.
+    pub async fn chat(&self, call: Call) -> Result<Reply, Fault> {
+        if self.0.closing.is_cancelled() {
+            return Err(stopping());
+        }
+        let (head, answer) = oneshot::channel();
+        let driver = Driver::new(Arc::clone(&self.0), call);
+        self.0.drivers.spawn(driver.run(head));
+        // The driver always answers, unless it panicked.
+        answer.await.unwrap_or_else(|_| Err(Fault::internal()))
+    }
+
+    /// Requests that run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.0.drivers.len()
+    }
+
+    /// Takes nothing new, lets what runs go on for `patience`, then ends it with an error event,
+    /// and returns when every driver has settled.
+    pub async fn drain(&self, patience: Duration) {
+        self.0.closing.cancel();
+        self.0.drivers.close();
+        if tokio::time::timeout(patience, self.0.drivers.wait()).await.is_err() {
+            tracing::warn!(running = self.running(), "ending the streams that still run");
+            self.0.ending.cancel();
+            self.0.drivers.wait().await;
+        }
+    }
+}
+
+fn stopping() -> Fault {
+    Fault::new(Code::ServiceUnavailable, "this server is restarting, please retry").retry_after(1)
+}
