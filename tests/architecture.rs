@@ -79,7 +79,11 @@ fn breaches(sources: &[Source]) -> Vec<String> {
         };
         // Tests may build whatever they need around their room.
         let is_test = source.path.ends_with("tests.rs") || source.path.contains("/tests/");
-        let code = if is_test { "" } else { source.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("") };
+        let code = if is_test {
+            ""
+        } else {
+            source.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("")
+        };
         for (n, line) in code.lines().enumerate() {
             let line = line.split("//").next().unwrap_or("");
             let place = format!("{}:{}", source.path, n + 1);
@@ -96,7 +100,8 @@ fn breaches(sources: &[Source]) -> Vec<String> {
             }
             for (driver, allowed) in DRIVERS {
                 if names_crate(line, driver) && !allowed.contains(&source.room.as_str()) {
-                    found.push(format!("{place}: {driver} is named outside {}", allowed.join(", ")));
+                    found
+                        .push(format!("{place}: {driver} is named outside {}", allowed.join(", ")));
                 }
             }
         }
@@ -112,10 +117,9 @@ fn row(room: &str) -> Option<u8> {
 fn rooms_named(line: &str) -> Vec<String> {
     let mut named = Vec::new();
     for part in line.split("crate::").skip(1) {
-        let words = part.strip_prefix('{').map_or_else(
-            || vec![part],
-            |group| group.split(',').map(str::trim).collect(),
-        );
+        let words = part
+            .strip_prefix('{')
+            .map_or_else(|| vec![part], |group| group.split(',').map(str::trim).collect());
         for word in words {
             let end = word.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(word.len());
             named.push(word[..end].to_owned());
@@ -129,7 +133,8 @@ fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = &line[at + name.len()..];
-        let is_head = before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':' && c != '.' && c != '"');
+        let is_head = before
+            .is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':' && c != '.' && c != '"');
         is_head && after.starts_with("::")
     })
 }
@@ -139,7 +144,8 @@ fn root() -> PathBuf {
 }
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -238,7 +244,10 @@ fn the_test_can_fail() {
     let right = [
         source("telemetry", "use crate::config::TelemetryConfig;"),
         source("store", "// crate::api is far away\nuse sqlx::Row; use crate::ledger::decide;"),
-        source("api", "use crate::{domain::Ncr, inference::Reply};\n#[cfg(test)]\nmod tests { use crate::cli; }"),
+        source(
+            "api",
+            "use crate::{domain::Ncr, inference::Reply};\n#[cfg(test)]\nmod tests { use crate::cli; }",
+        ),
         source("domain", "const S: &str = \"sqlx::Row\";"),
     ];
     assert_eq!(breaches(&right), Vec::<String>::new());

@@ -18,6 +18,6 @@ pub mod supervisor;
 
 pub mod cli;
 pub mod engines;
-pub mod launch;
 pub mod fleet;
+pub mod launch;
 pub mod routing;
