@@ -16,8 +16,10 @@ pub mod observe;
 
 pub mod supervisor;
 
+pub mod catalogue;
 pub mod cli;
 pub mod engines;
 pub mod fleet;
+pub mod identity;
 pub mod launch;
 pub mod routing;
