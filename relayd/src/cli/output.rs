@@ -12,3 +12,8 @@ pub fn line(text: fmt::Arguments<'_>) {
 pub fn problem(text: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "relayd: {text}");
 }
+
+/// Says what goes on, to standard error, so that a script's output stays clean.
+pub fn note(text: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

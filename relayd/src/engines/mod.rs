@@ -16,6 +16,7 @@ mod error;
 mod first;
 mod kind;
 mod probe;
+mod size;
 #[cfg(test)]
 mod tests;
 mod timed;
@@ -28,6 +29,7 @@ pub use detect::{DetectError, Detected, USUAL, detect, detect_usual};
 pub use error::{Blame, EngineError, Retry};
 pub use kind::{Dialect, EngineKind, KindError};
 pub use probe::{ListedModel, PROBE_TIMEOUT, Probe};
+pub use size::{EngineSize, size};
 pub use timed::Timed;
 pub use transport::SetupError;
 

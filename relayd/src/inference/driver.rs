@@ -294,9 +294,11 @@ impl Driver {
                 translator.tail(reason, &billed, self.task.durations(), &mut frames);
                 client.send(&mut frames, self.inner.bounds.write_stall).await;
             }
-            stream::Rest::Error(mut translator, fault) => {
+            stream::Rest::Error(mut translator) => {
                 let mut frames: Vec<Bytes> = Vec::new();
-                translator.error_frame(&fault, &mut frames);
+                if let Some(fault) = &ended.fault {
+                    translator.error_frame(status, kind, &fault.message, &mut frames);
+                }
                 client.send(&mut frames, self.inner.bounds.write_stall).await;
             }
         }

@@ -95,6 +95,16 @@ impl Window {
         open.then(|| Self { reserved: self.reserved.saturating_add(self.step).min(self.most), ..*self })
     }
 
+    /// The same window, never to grow again.
+    pub(super) const fn closed(&self) -> Self {
+        Self { most: self.reserved, step: 0, ..*self }
+    }
+
+    /// Whether it was closed by a refusal.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.step == 0
+    }
+
     /// Whether everything reserved is used and more may come.
     pub(super) fn is_spent(&self, used: u64) -> bool {
         used >= self.reserved && self.reserved < self.most
