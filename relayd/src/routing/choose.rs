@@ -13,8 +13,21 @@ use crate::fleet::{Backend, Fitness};
 pub(super) struct Survey<'a> {
     /// They can take a request, load aside.
     pub(super) fit: Vec<&'a Arc<Backend>>,
-    /// They cannot now, and may soon.
-    pub(super) later: Vec<&'a Arc<Backend>>,
+    /// They serve but are busy, or are about to be probed for the first time.
+    later: Vec<&'a Arc<Backend>>,
+    /// Their breakers keep requests away.
+    ejected: Vec<&'a Arc<Backend>>,
+}
+
+impl<'a> Survey<'a> {
+    /// Whom a request may wait for; empty where waiting makes no sense. A breaker alone is not
+    /// waited for (that may take minutes), but who waits for others takes it if it closes first.
+    pub(super) fn wait_for(&self) -> Vec<&'a Arc<Backend>> {
+        if self.fit.is_empty() && self.later.is_empty() {
+            return Vec::new();
+        }
+        self.fit.iter().chain(&self.later).chain(&self.ejected).copied().collect()
+    }
 }
 
 /// Looks over a pool. Of the members that serve, breakers keep away at most half: beyond that the
@@ -25,7 +38,8 @@ pub(super) fn survey<'a>(
     exclude: &[BackendId],
     now: Instant,
 ) -> Survey<'a> {
-    let mut found = Survey { fit: Vec::with_capacity(pool.len()), later: Vec::new() };
+    let mut found =
+        Survey { fit: Vec::with_capacity(pool.len()), later: Vec::new(), ejected: Vec::new() };
     let mut ejected: Vec<(Instant, &Arc<Backend>)> = Vec::new();
     for backend in pool.iter().filter(|backend| backend.is_open()) {
         match backend.runtime.fitness(now) {
@@ -42,10 +56,11 @@ pub(super) fn survey<'a>(
         let readmitted = ejected.len() - allowed;
         found.fit.extend(ejected.drain(..readmitted).map(|(_, backend)| backend));
     }
-    found.later.extend(ejected.into_iter().map(|(_, backend)| backend));
+    found.ejected.extend(ejected.into_iter().map(|(_, backend)| backend));
     if !exclude.is_empty() {
-        found.fit.retain(|backend| !exclude.contains(backend.id()));
-        found.later.retain(|backend| !exclude.contains(backend.id()));
+        for members in [&mut found.fit, &mut found.later, &mut found.ejected] {
+            members.retain(|backend| !exclude.contains(backend.id()));
+        }
     }
     found
 }

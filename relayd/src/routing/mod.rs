@@ -186,7 +186,7 @@ impl Router {
             let found = survey(pool, exclude, now);
             let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
             let Some(backend) = pick(&free, &mut desk.rng) else {
-                let on: Vec<_> = found.fit.iter().chain(&found.later).copied().collect();
+                let on = found.wait_for();
                 if on.is_empty() {
                     return Err(Refusal::NoBackend);
                 }
@@ -232,7 +232,7 @@ impl Shared {
         for number in desk.queue.numbers() {
             let Some(waiter) = desk.queue.get(number) else { continue };
             let found = survey(snapshot.serving(&waiter.scope), &waiter.exclude, now);
-            let on: Vec<_> = found.fit.iter().chain(&found.later).copied().collect();
+            let on = found.wait_for();
             if on.is_empty() {
                 if let Some(waiter) = desk.queue.remove(number) {
                     // A waiter that left meanwhile needs no answer.
