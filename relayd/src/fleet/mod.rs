@@ -9,6 +9,7 @@
 //! down exactly once for each time it went up.
 
 mod breaker;
+mod gauges;
 mod health;
 mod notice;
 mod runtime;
@@ -211,9 +212,9 @@ impl Fleet {
         Ok(Arc::clone(backend))
     }
 
-    /// Probes all backends until stopped. One such task a fleet.
+    /// Probes all backends and writes their gauges until stopped. One such task a fleet.
     pub async fn run(&self, stop: CancellationToken) {
-        health::run(self, rand::random(), &stop).await;
+        tokio::join!(health::run(self, rand::random(), &stop), gauges::run(self, &stop));
     }
 
     /// Counts changes of what backends are and how they are (not of their load and figures, which

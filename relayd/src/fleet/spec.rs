@@ -94,6 +94,9 @@ pub struct Backend {
 /// The backends of one scope.
 pub(crate) type Pool = Arc<[Arc<Backend>]>;
 
+/// The same while it is put together.
+type Members = (Source, Vec<Arc<Backend>>);
+
 /// All backends at one moment. Never changes; a change makes a new one.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -184,7 +187,7 @@ impl Backend {
 
 impl Snapshot {
     pub(crate) fn new(backends: BTreeMap<BackendId, Arc<Backend>>) -> Self {
-        let mut members: HashMap<ModelName, Vec<(Source, Vec<Arc<Backend>>)>> = HashMap::new();
+        let mut members: HashMap<ModelName, Vec<Members>> = HashMap::new();
         for backend in backends.values() {
             for served in &backend.spec.models {
                 let pools = members.entry(served.model.clone()).or_default();
@@ -201,7 +204,7 @@ impl Snapshot {
                 }
             }
         }
-        let shared = |pools: Vec<(Source, Vec<Arc<Backend>>)>| {
+        let shared = |pools: Vec<Members>| {
             pools.into_iter().map(|(source, pool)| (source, pool.into())).collect()
         };
         let pools = members.into_iter().map(|(model, pools)| (model, shared(pools))).collect();

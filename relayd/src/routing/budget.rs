@@ -1,7 +1,5 @@
 //! How many retries a scope may make.
 
-use std::sync::{Mutex, PoisonError};
-
 use tokio::time::Instant;
 
 /// What one request adds, in thousandths of a retry: 10 % of requests may be retried.
@@ -16,46 +14,40 @@ const SAVED_MILLI: u64 = 60 * PER_SECOND_MILLI;
 
 /// A budget of retries: when it is empty, a failing backend's load is not doubled onto the others.
 #[derive(Debug)]
-pub struct RetryBudget(Mutex<Saved>);
-
-#[derive(Debug)]
-struct Saved {
+pub(super) struct RetryBudget {
     milli: u64,
     at: Instant,
 }
 
 impl RetryBudget {
     /// A full budget.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Mutex::new(Saved { milli: SAVED_MILLI, at: Instant::now() }))
+    pub(super) fn new() -> Self {
+        Self { milli: SAVED_MILLI, at: Instant::now() }
     }
 
     /// Counts a first attempt.
-    pub(crate) fn request(&self) {
-        self.with(|saved| saved.milli = (saved.milli + PER_REQUEST_MILLI).min(SAVED_MILLI));
+    pub(super) fn request(&mut self) {
+        self.earn();
+        self.milli = (self.milli + PER_REQUEST_MILLI).min(SAVED_MILLI);
     }
 
     /// Takes one retry out of the budget, if there is one.
-    pub fn may_retry(&self) -> bool {
-        self.with(|saved| {
-            let left = saved.milli.checked_sub(1000);
-            saved.milli = left.unwrap_or(saved.milli);
-            left.is_some()
-        })
+    pub(super) fn may_retry(&mut self) -> bool {
+        self.earn();
+        let left = self.milli.checked_sub(1000);
+        self.milli = left.unwrap_or(self.milli);
+        left.is_some()
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Saved) -> T) -> T {
-        let mut saved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn earn(&mut self) {
         let now = Instant::now();
-        let passed = now.saturating_duration_since(saved.at).as_millis();
-        let added =
-            u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(PER_SECOND_MILLI) / 1000;
+        let passed = now.saturating_duration_since(self.at).as_millis();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        let added = passed.saturating_mul(PER_SECOND_MILLI) / 1000;
         if added > 0 {
-            saved.milli = saved.milli.saturating_add(added).min(SAVED_MILLI);
-            saved.at = now;
+            self.milli = self.milli.saturating_add(added).min(SAVED_MILLI);
+            self.at = now;
         }
-        change(&mut saved)
     }
 }
 
@@ -71,21 +63,21 @@ mod tests {
 
     use super::*;
 
-    fn spend(budget: &RetryBudget) -> usize {
+    fn spend(budget: &mut RetryBudget) -> usize {
         std::iter::repeat_with(|| budget.may_retry()).take_while(|may| *may).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenth_of_requests_and_five_a_second() {
-        let budget = RetryBudget::new();
-        assert_eq!(spend(&budget), 300);
+        let mut budget = RetryBudget::new();
+        assert_eq!(spend(&mut budget), 300);
         for _ in 0..100 {
             budget.request();
         }
-        assert_eq!(spend(&budget), 10);
+        assert_eq!(spend(&mut budget), 10);
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(spend(&budget), 10);
+        assert_eq!(spend(&mut budget), 10);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(spend(&budget), 300);
+        assert_eq!(spend(&mut budget), 300);
     }
 }

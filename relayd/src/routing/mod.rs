@@ -3,7 +3,7 @@
 //! [`Router::admit`] gives a [`Permit`], which is the right to run one request on one backend and
 //! releases that place exactly once, when it is reported or dropped. Routing knows nothing of what
 //! a request is: no body, no customer, no price. Whether a failed request may be sent elsewhere is
-//! its caller's decision, within the [`RetryBudget`].
+//! its caller's decision, within a budget of retries ([`Router::may_retry`]).
 //!
 //! Invariants: a backend never runs more than its bound; nobody is served before somebody who
 //! waits for the same backend; as long as somebody waits, no backend that could take him idles
@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metrics::histogram;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use tokio::sync::{Notify, oneshot};
@@ -28,9 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{BackendId, Code, Fault, Scope};
 use crate::fleet::{Backend, Fleet, Outcome, Snapshot, Ticket};
+use crate::telemetry::names;
 
-pub use budget::RetryBudget;
-
+use budget::RetryBudget;
 use choose::{has_room, pick, survey};
 use queue::{Grant, Queue};
 
@@ -71,18 +72,24 @@ struct Shared {
 struct Desk {
     rng: SmallRng,
     queue: Queue,
-    /// One for each scope that was admitted and is still served.
-    budgets: HashMap<Scope, Arc<RetryBudget>>,
+    /// One for each scope that was asked for and is still served.
+    budgets: HashMap<Scope, RetryBudget>,
 }
 
 /// The right to run one request on one backend.
 pub struct Permit {
     shared: Arc<Shared>,
     backend: Arc<Backend>,
+    waited: Duration,
+    state: Mutex<Running>,
+}
+
+/// What is known of a running request.
+struct Running {
     ticket: Ticket,
+    /// The time to the first byte was counted.
     first_byte: bool,
     outcome: Outcome,
-    waited: Duration,
 }
 
 /// One place in the queue, given up when dropped.
@@ -98,12 +105,14 @@ enum Attempt {
     Waits(u64, oneshot::Receiver<Result<Grant, Refusal>>),
 }
 
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NoBackend => Self::new(Code::ProviderUnavailable, refusal.to_string()),
-            Refusal::QueueFull | Refusal::Deadline => {
-                Self::new(Code::CapacityExhausted, refusal.to_string()).retry_after(RETRY_AFTER_S)
+impl Refusal {
+    /// What the caller is told.
+    #[must_use]
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::NoBackend => Fault::new(Code::ProviderUnavailable, self.to_string()),
+            Self::QueueFull | Self::Deadline => {
+                Fault::new(Code::CapacityExhausted, self.to_string()).retry_after(RETRY_AFTER_S)
             }
         }
     }
@@ -132,24 +141,17 @@ impl Router {
         deadline: Instant,
     ) -> Result<Permit, Refusal> {
         let begun = Instant::now();
-        let (number, answer) = match self.attempt(scope, exclude)? {
-            Attempt::Granted(grant) => return Ok(self.permit(grant, begun)),
-            Attempt::Waits(number, answer) => (number, answer),
-        };
-        self.shared.joined.notify_one();
-        let mut place = Place { shared: &self.shared, number, answer };
-        match tokio::time::timeout_at(deadline, &mut place.answer).await {
-            Ok(Ok(granted)) => granted.map(|grant| self.permit(grant, begun)),
-            // The sender is gone only with the queue itself.
-            Ok(Err(_)) => Err(Refusal::NoBackend),
-            Err(_) => Err(Refusal::Deadline),
-        }
+        let grant = self.admit_or_wait(scope, exclude, deadline).await?;
+        let waited = begun.elapsed();
+        histogram!(names::QUEUE_WAIT).record(waited.as_secs_f64());
+        Ok(self.permit(grant, waited))
     }
 
-    /// The retries that a scope may make. Ask it before each attempt after the first.
+    /// Takes one retry out of the scope's budget, if there is one. Ask before each attempt after
+    /// the first.
     #[must_use]
-    pub fn retries(&self, scope: &Scope) -> Arc<RetryBudget> {
-        self.shared.desk().budget(scope)
+    pub fn may_retry(&self, scope: &Scope) -> bool {
+        self.shared.desk().budgets.get_mut(scope).is_some_and(RetryBudget::may_retry)
     }
 
     /// Serves those who wait when health, breakers or the set of backends change. One such task a
@@ -171,6 +173,26 @@ impl Router {
         }
     }
 
+    async fn admit_or_wait(
+        &self,
+        scope: &Scope,
+        exclude: &[BackendId],
+        deadline: Instant,
+    ) -> Result<Grant, Refusal> {
+        let (number, answer) = match self.attempt(scope, exclude)? {
+            Attempt::Granted(grant) => return Ok(grant),
+            Attempt::Waits(number, answer) => (number, answer),
+        };
+        self.shared.joined.notify_one();
+        let mut place = Place { shared: &self.shared, number, answer };
+        match tokio::time::timeout_at(deadline, &mut place.answer).await {
+            Ok(Ok(granted)) => granted,
+            // The sender is gone only with the queue itself.
+            Ok(Err(_)) => Err(Refusal::NoBackend),
+            Err(_) => Err(Refusal::Deadline),
+        }
+    }
+
     fn attempt(&self, scope: &Scope, exclude: &[BackendId]) -> Result<Attempt, Refusal> {
         let snapshot = self.shared.fleet.snapshot();
         let pool = snapshot.serving(scope);
@@ -180,7 +202,7 @@ impl Router {
         let now = Instant::now();
         let mut desk = self.shared.desk();
         if exclude.is_empty() {
-            desk.budget(scope).request();
+            desk.count_request(scope);
         }
         loop {
             let found = survey(pool, exclude, now);
@@ -204,14 +226,13 @@ impl Router {
         }
     }
 
-    fn permit(&self, grant: Grant, begun: Instant) -> Permit {
+    fn permit(&self, grant: Grant, waited: Duration) -> Permit {
+        let (ticket, outcome) = (grant.ticket, Outcome::Cancelled);
         Permit {
             shared: Arc::clone(&self.shared),
             backend: grant.backend,
-            ticket: grant.ticket,
-            first_byte: false,
-            outcome: Outcome::Cancelled,
-            waited: begun.elapsed(),
+            waited,
+            state: Mutex::new(Running { ticket, first_byte: false, outcome }),
         }
     }
 }
@@ -268,11 +289,11 @@ impl Shared {
 }
 
 impl Desk {
-    fn budget(&mut self, scope: &Scope) -> Arc<RetryBudget> {
-        if let Some(budget) = self.budgets.get(scope) {
-            return Arc::clone(budget);
+    fn count_request(&mut self, scope: &Scope) {
+        match self.budgets.get_mut(scope) {
+            Some(budget) => budget.request(),
+            None => self.budgets.entry(scope.clone()).or_default().request(),
         }
-        Arc::clone(self.budgets.entry(scope.clone()).or_default())
     }
 
     /// Hands the free places of one backend to those who wait for it, in order.
@@ -317,23 +338,29 @@ impl Permit {
 
     /// The answer has begun, `ttft` after the request was sent. Counts the time at once, and lets
     /// an open breaker close without waiting for the end of the answer.
-    pub fn first_byte(&mut self, ttft: Duration) {
-        if !self.first_byte {
-            self.first_byte = true;
-            self.backend.runtime.first_byte(&mut self.ticket, ttft);
+    pub fn first_byte(&self, ttft: Duration) {
+        let mut state = self.state();
+        if !state.first_byte {
+            state.first_byte = true;
+            self.backend.runtime.first_byte(&mut state.ticket, ttft);
         }
     }
 
-    /// The request has ended so; gives the place back. Dropping a permit reports
-    /// [`Outcome::Cancelled`].
-    pub fn report(mut self, outcome: Outcome) {
-        self.outcome = outcome;
+    /// How the request has ended. The last report counts, when the permit is dropped, which gives
+    /// the place back; without one it was [`Outcome::Cancelled`].
+    pub fn report(&self, outcome: Outcome) {
+        self.state().outcome = outcome;
+    }
+
+    fn state(&self) -> MutexGuard<'_, Running> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.release(&self.backend, self.ticket, &self.outcome, self.first_byte);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.shared.release(&self.backend, state.ticket, &state.outcome, state.first_byte);
     }
 }
 
