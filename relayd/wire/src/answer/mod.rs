@@ -1,0 +1,138 @@
+//! A whole answer: checked, counted and put into the surface's format.
+
+mod splice;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use bytes::{Bytes, BytesMut};
+use relay_domain::Meters;
+
+use crate::error::WireError;
+use crate::finish::Finish;
+use crate::json::{Raw, document, literal_len};
+use crate::read::{self, Event, Piece};
+use crate::stamp::{Stamp, Timing};
+use crate::surface::{Dialect, Surface};
+use crate::usage::Meter;
+
+/// An answer as the caller gets it, and what was read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The body.
+    pub body: Bytes,
+    /// What the upstream reports; `None` if nothing, an explicit zero is `Some`.
+    pub usage: Option<Meters>,
+    /// Bytes of UTF-8 of content: text, reasoning, tool names and arguments of all choices.
+    pub out_bytes: u64,
+    /// Why the first choice ended.
+    pub finish: Finish,
+    /// Some count was negative, broken, absurd or contradicts another and was left out.
+    pub suspect: bool,
+}
+
+/// The events of an answer, put together.
+#[derive(Debug, Default)]
+struct Reply<'a> {
+    /// Literals whose texts follow one another.
+    text: Vec<&'a str>,
+    reasoning: Vec<&'a str>,
+    calls: Vec<Call<'a>>,
+    finish: Option<Finish>,
+    stop_sequence: Option<&'a str>,
+    out_bytes: u64,
+}
+
+/// A tool call.
+#[derive(Debug)]
+struct Call<'a> {
+    slot: u32,
+    id: Option<&'a str>,
+    name: &'a str,
+    arguments: Vec<Piece<'a>>,
+}
+
+/// Turns an engine's whole body into the caller's. Where the formats match, `model` is replaced,
+/// the task's members are added and everything else stays the slices it came in. Ollama's format
+/// shows `timing` where the engine did not report its own.
+///
+/// # Errors
+/// The upstream's failure under HTTP 200, or that the body is not an answer in the dialect.
+pub fn answer(
+    surface: Surface,
+    dialect: Dialect,
+    upstream_body: &Bytes,
+    stamp: &Stamp,
+    timing: &Timing,
+) -> Result<Answer, WireError> {
+    let mut spans = Vec::with_capacity(16);
+    let object = match document(upstream_body, &mut spans) {
+        Ok((text, true)) => Raw::trusted(text.trim()),
+        Ok((_, false)) => return Err(WireError::Garbage("an answer that is no object")),
+        Err(_) => return Err(WireError::Garbage("an answer that is not JSON")),
+    };
+    let (mut meter, mut reply) = (Meter::default(), Reply::default());
+    let take = |event| reply.take(event);
+    match dialect {
+        Dialect::Openai => read::openai::body(object, &mut meter, take),
+        Dialect::Anthropic => read::anthropic::body(object, &mut meter, take),
+        Dialect::Ollama => read::ollama::body(object, &mut meter, take),
+    }?;
+    let usage = meter.usage.meters();
+    let mut out = BytesMut::with_capacity(upstream_body.len() + 256);
+    if surface.dialect() == dialect {
+        splice::body(dialect, object, stamp, &mut out);
+    } else {
+        let billed = usage.unwrap_or_default();
+        write::body(surface.dialect(), &reply, &billed, stamp, timing, &mut out)?;
+    }
+    Ok(Answer {
+        body: out.freeze(),
+        usage,
+        out_bytes: reply.out_bytes,
+        finish: reply.finish.unwrap_or(Finish::Unknown),
+        suspect: meter.usage.is_suspect(),
+    })
+}
+
+impl<'a> Reply<'a> {
+    fn take(&mut self, event: Event<'a>) {
+        match event {
+            Event::Id(_) | Event::Foreign => {}
+            Event::Text { choice, text } => {
+                self.out_bytes += literal_len(text);
+                if choice == 0 {
+                    self.text.push(text);
+                }
+            }
+            Event::Reasoning { choice, text } => {
+                self.out_bytes += literal_len(text);
+                if choice == 0 {
+                    self.reasoning.push(text);
+                }
+            }
+            Event::ToolStart { choice, slot, id, name } => {
+                self.out_bytes += literal_len(name);
+                if choice == 0 {
+                    self.calls.push(Call { slot, id, name, arguments: Vec::new() });
+                }
+            }
+            Event::ToolArguments { choice, slot, piece } => {
+                self.out_bytes += match piece {
+                    Piece::Literal(text) => literal_len(text),
+                    Piece::Json(text) => text.len() as u64,
+                };
+                let call = self.calls.iter_mut().rev().find(|call| call.slot == slot);
+                if let Some(call) = call.filter(|_| choice == 0) {
+                    call.arguments.push(piece);
+                }
+            }
+            Event::Finish { choice, finish, stop_sequence } => {
+                if choice == 0 {
+                    self.finish = Some(finish);
+                    self.stop_sequence = stop_sequence;
+                }
+            }
+        }
+    }
+}
