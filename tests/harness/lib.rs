@@ -6,6 +6,9 @@ mod place;
 mod postgres;
 mod python;
 mod relay;
+/// A stand-in for upstreams that cannot be had.
+#[path = "../engines/scripted.rs"]
+pub mod scripted;
 
 pub use llama::Llama;
 pub use place::{binary, engines_dir, repository};

@@ -1,0 +1,299 @@
+//! An inference server in the OpenAI format that does what a test tells it, faults included.
+//!
+//! It stands in for commercial upstreams and for broken servers, which cannot be had here; what a
+//! healthy server does is tested on the real llama.cpp server.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures::stream::{self, Stream};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// How the server answers the next requests.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// Streams or answers so many tokens, a pause between two of them.
+    Tokens {
+        /// How many.
+        count: u64,
+        /// The pause.
+        gap: Duration,
+    },
+    /// As `Tokens` without a pause, but no usage is ever reported.
+    NoUsage {
+        /// How many.
+        count: u64,
+    },
+    /// As `Tokens` without a pause, with the usage so far in every chunk.
+    CumulativeUsage {
+        /// How many.
+        count: u64,
+    },
+    /// Takes the request and says nothing.
+    HangBeforeFirstByte,
+    /// Says nothing more after so many tokens.
+    HangAfter(u64),
+    /// Cuts the connection after so many tokens.
+    ResetAfter(u64),
+    /// Ends the stream after so many tokens without a finish marker.
+    EndAfter(u64),
+    /// Answers with a status and a body.
+    Refuse(u16, &'static str),
+    /// Answers 200 with a login page.
+    Html,
+    /// Answers 200 and reports an error as its first event.
+    ErrorEvent,
+    /// Answers 200 with bytes that are no event.
+    Garbage,
+    /// Reports usage that cannot be.
+    AbsurdUsage,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    counts: Counts,
+    last: Mutex<Option<(HeaderMap, Value)>>,
+}
+
+/// A running server; ends when dropped.
+pub struct Scripted {
+    /// `http://127.0.0.1:port`.
+    pub url: String,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+/// Prompt tokens that the server reports.
+pub const PROMPT_TOKENS: u64 = 10;
+/// The model it lists.
+pub const MODEL: &str = "scripted";
+
+impl Scripted {
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start(script: Script) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared {
+            script: Mutex::new(script),
+            counts: Counts::default(),
+            last: Mutex::new(None),
+        });
+        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let routes = Router::new()
+            .route("/v1/models", get(models))
+            .route("/v1/chat/completions", post(chat))
+            .with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(listener, routes).await;
+        });
+        Ok(Self { url, shared, server })
+    }
+
+    /// Answers the next requests so.
+    pub fn then(&self, script: Script) {
+        *self.shared.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    /// Chat requests taken so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.counts.requests.load(Ordering::Relaxed)
+    }
+
+    /// Streams whose reader left before their end.
+    #[must_use]
+    pub fn cancelled(&self) -> u64 {
+        self.shared.counts.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Head and body of the last chat request.
+    #[must_use]
+    pub fn last(&self) -> Option<(HeaderMap, Value)> {
+        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Counts a stream that is dropped before its end.
+struct Reader {
+    shared: Arc<Shared>,
+    done: bool,
+}
+
+impl Reader {
+    fn finish(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.counts.cancelled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn models() -> Json<Value> {
+    Json(json!({"object":"list","data":[{"id":MODEL,"object":"model","owned_by":"stand-in"}]}))
+}
+
+async fn chat(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    shared.counts.requests.fetch_add(1, Ordering::Relaxed);
+    let streams = body["stream"] == true;
+    *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((headers, body));
+    let script = shared.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match script {
+        Script::Refuse(status, body) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
+        Script::Html => ([(header::CONTENT_TYPE, "text/html")], "<html><body>Log in</body></html>")
+            .into_response(),
+        Script::HangBeforeFirstByte => std::future::pending().await,
+        script if streams => {
+            let events = events(&script);
+            let reader = Reader { shared, done: false };
+            let body = Body::from_stream(paced(script, events, reader));
+            ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+        }
+        script => Json(whole(&script)).into_response(),
+    }
+}
+
+fn usage(output: u64) -> Value {
+    json!({"prompt_tokens":PROMPT_TOKENS,"completion_tokens":output,"total_tokens":PROMPT_TOKENS + output})
+}
+
+fn tokens(script: &Script) -> u64 {
+    match script {
+        Script::Tokens { count, .. }
+        | Script::NoUsage { count }
+        | Script::CumulativeUsage { count } => *count,
+        Script::HangAfter(count) | Script::ResetAfter(count) | Script::EndAfter(count) => *count,
+        _ => 4,
+    }
+}
+
+fn whole(script: &Script) -> Value {
+    let count = tokens(script);
+    let mut answer = json!({
+        "id":"chatcmpl-1","object":"chat.completion","created":1,"model":MODEL,
+        "choices":[{"index":0,"finish_reason":"stop",
+            "message":{"role":"assistant","content":"word ".repeat(usize::try_from(count).unwrap_or(0))}}],
+    });
+    match script {
+        Script::NoUsage { .. } => {}
+        Script::AbsurdUsage => {
+            answer["usage"] = json!({"prompt_tokens":-5,"completion_tokens":1_000_000_000_000_u64});
+        }
+        _ => answer["usage"] = usage(count),
+    }
+    answer
+}
+
+/// The events of a stream, in order.
+fn events(script: &Script) -> Vec<String> {
+    let chunk = |delta: Value, finish: Value, usage: Option<Value>| {
+        let mut chunk = json!({"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":MODEL,
+            "choices":[{"index":0,"delta":delta,"finish_reason":finish}]});
+        if let Some(usage) = usage {
+            chunk["usage"] = usage;
+        }
+        format!("data: {chunk}\n\n")
+    };
+    match script {
+        Script::ErrorEvent => {
+            return vec![
+                "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n".into(),
+            ];
+        }
+        Script::Garbage => return vec!["\u{1}\u{2}\u{3} not an event\n\n".into()],
+        _ => {}
+    }
+    let cumulative = matches!(script, Script::CumulativeUsage { .. });
+    let count = tokens(script);
+    let mut events = vec![chunk(json!({"role":"assistant","content":""}), Value::Null, None)];
+    for n in 1..=count {
+        let so_far = cumulative.then(|| usage(n));
+        events.push(chunk(json!({"content":"word "}), Value::Null, so_far));
+    }
+    match script {
+        Script::HangAfter(_) | Script::ResetAfter(_) | Script::EndAfter(_) => return events,
+        _ => {}
+    }
+    events.push(chunk(json!({}), json!("stop"), None));
+    match script {
+        Script::NoUsage { .. } => {}
+        Script::AbsurdUsage => events.push(
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":-5,\"completion_tokens\":1000000000000}}\n\n".into(),
+        ),
+        _ => events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage(count)}))),
+    }
+    events.push("data: [DONE]\n\n".into());
+    events
+}
+
+/// The events, paced and broken as the script says.
+fn paced(
+    script: Script,
+    events: Vec<String>,
+    reader: Reader,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    let gap = match script {
+        Script::Tokens { gap, .. } => gap,
+        _ => Duration::ZERO,
+    };
+    stream::unfold(
+        (events.into_iter(), reader, script),
+        move |(mut events, mut reader, script)| async move {
+            match events.next() {
+                Some(event) => {
+                    if !gap.is_zero() {
+                        tokio::time::sleep(gap).await;
+                    }
+                    Some((Ok(Bytes::from(event)), (events, reader, script)))
+                }
+                None => match script {
+                    Script::HangAfter(_) => std::future::pending::<Option<(_, _)>>().await,
+                    Script::ResetAfter(_) => {
+                        reader.finish();
+                        let cut =
+                            std::io::Error::new(std::io::ErrorKind::ConnectionReset, "scripted");
+                        Some((Err(cut), (events, reader, Script::Html)))
+                    }
+                    _ => {
+                        reader.finish();
+                        None
+                    }
+                },
+            }
+        },
+    )
+}
