@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Engine;
 use super::error::{EngineError, read_refusal};
 use super::first::{HEAD_MAX_BYTES, Head, judge, judge_end, reported};
-use super::kind::Dialect;
 use super::transport::{Body, Outgoing, chain};
+use crate::wire::Dialect;
 
 /// Largest whole answer, in bytes: far above any chat answer, small enough to hold in memory.
 pub const WHOLE_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -80,7 +80,7 @@ impl Engine {
         let late = |_| EngineError::first_byte_timeout(call.first_byte_timeout);
         let out = Outgoing {
             method: Method::POST,
-            path: self.dialect().chat_path(),
+            path: super::kind::chat_path(self.dialect()),
             body: Some(call.body),
             accept: match (call.stream, self.dialect()) {
                 (false, _) => "application/json",

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::EngineError;
-use super::kind::{Dialect, EngineKind};
 use super::probe::PROBE_TIMEOUT;
 use super::{Engine, EngineSpec, SetupError};
+use crate::wire::{Dialect, EngineKind};
 
 /// How long each question to a usual port may take: what is there is on this machine.
 const USUAL_WAIT: Duration = Duration::from_millis(300);

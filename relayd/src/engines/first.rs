@@ -5,7 +5,7 @@
 //! makes good, so the head of the stream is judged here.
 
 use super::error::{EngineError, read_report};
-use super::kind::Dialect;
+use crate::wire::Dialect;
 
 /// How much of a stream is looked at for its first event, in bytes. A longer first event passes
 /// unjudged; the translator reads it anyway.

@@ -24,10 +24,10 @@ mod transport;
 
 use std::path::PathBuf;
 
+pub use crate::wire::{Dialect, EngineKind, KindError};
 pub use call::{ChatCall, Reply, ReplyStream, WHOLE_MAX_BYTES};
 pub use detect::{DetectError, Detected, USUAL, detect, detect_usual};
 pub use error::{Blame, EngineError, Retry};
-pub use kind::{Dialect, EngineKind, KindError};
 pub use probe::{ListedModel, PROBE_TIMEOUT, Probe};
 pub use size::{EngineSize, size};
 pub use timed::Timed;

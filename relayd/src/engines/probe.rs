@@ -10,8 +10,9 @@ use tokio::time::timeout;
 
 use super::Engine;
 use super::error::{EngineError, read_refusal};
-use super::kind::{Dialect, EngineKind};
+use super::kind::models_path;
 use super::transport::{Outgoing, chain};
+use crate::wire::{Dialect, EngineKind};
 
 /// How long a probe may take, connection included.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -70,7 +71,7 @@ impl Engine {
         let path = match (self.kind(), self.dialect()) {
             (EngineKind::Llamacpp | EngineKind::Vllm, _) => "/health",
             (EngineKind::Ollama, _) | (EngineKind::Unknown, Dialect::Ollama) => "/api/version",
-            (EngineKind::Commercial | EngineKind::Unknown, dialect) => dialect.models_path(),
+            (EngineKind::Commercial | EngineKind::Unknown, dialect) => models_path(dialect),
         };
         let answer = match self.get(path, PROBE_TIMEOUT).await {
             Ok(answer) => answer,
@@ -106,7 +107,7 @@ impl Engine {
         &self,
         wait: Duration,
     ) -> Result<Vec<ListedModel>, EngineError> {
-        let (status, body) = self.get(self.dialect().models_path(), wait).await?;
+        let (status, body) = self.get(models_path(self.dialect()), wait).await?;
         if !status.is_success() {
             return Err(EngineError::refused(status.as_u16(), &read_refusal(&body).text, None));
         }

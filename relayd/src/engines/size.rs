@@ -3,9 +3,9 @@
 use serde::Deserialize;
 
 use super::detect::Detected;
-use super::kind::EngineKind;
 use super::probe::PROBE_TIMEOUT;
 use super::{Engine, EngineSpec};
+use crate::wire::EngineKind;
 
 /// What an engine tells of its size. What it does not tell is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,8 @@ mod tests {
         let props = br#"{"total_slots":4,"default_generation_settings":{"n_ctx":1024,"id":0}}"#;
         let told = EngineSize { context_tokens: Some(1024), slots: Some(4) };
         assert_eq!(llamacpp(props), Some(told));
-        let models = br#"{"data":[{"id":"a","max_model_len":8192},{"id":"b","max_model_len":4096}]}"#;
+        let models =
+            br#"{"data":[{"id":"a","max_model_len":8192},{"id":"b","max_model_len":4096}]}"#;
         assert_eq!(vllm(models).and_then(|size| size.context_tokens), Some(4096));
         assert_eq!(llamacpp(b"<html>"), None);
         assert_eq!(vllm(br#"{"data":[{}]}"#), Some(EngineSize::default()));

@@ -14,8 +14,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::error::EngineError;
-use super::kind::Dialect;
 use crate::domain::Code;
+use crate::wire::Dialect;
 
 /// Time to open a connection. An engine that needs longer is not reachable in a useful sense.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

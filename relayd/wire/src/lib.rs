@@ -9,6 +9,7 @@
 //! through; usage is read as disjoint meters and never added up.
 
 mod answer;
+mod dialect;
 mod error;
 mod finish;
 mod frame;
@@ -21,9 +22,12 @@ mod surface;
 mod usage;
 
 pub use answer::{Answer, answer};
+pub use dialect::{Dialect, EngineKind, KindError};
 pub use error::WireError;
 pub use finish::Finish;
 pub use request::{ChatRequest, Upstream};
 pub use stamp::{Stamp, Timing};
-pub use stream::{Seen, TailReason, Translator, stream_error_body, stream_error_kind};
-pub use surface::{Dialect, EngineKind, Surface};
+pub use stream::{
+    Seen, TailReason, Translator, stream_error_body, stream_error_frame, stream_error_kind,
+};
+pub use surface::Surface;

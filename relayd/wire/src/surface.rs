@@ -1,4 +1,6 @@
-//! Which formats there are, and who speaks them.
+//! The public chat routes.
+
+use crate::dialect::Dialect;
 
 /// A public chat route: which body a caller sends and which answer it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,32 +13,6 @@ pub enum Surface {
     Anthropic,
     /// `POST /v2/ollama/api/chat`: newline-delimited JSON, open to options of the engine.
     Ollama,
-}
-
-/// The chat format an engine speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// `/v1/chat/completions` with server-sent events.
-    Openai,
-    /// `/v1/messages` with named server-sent events.
-    Anthropic,
-    /// `/api/chat` with newline-delimited JSON.
-    Ollama,
-}
-
-/// What kind of server an engine is, as far as its request body depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EngineKind {
-    /// llama.cpp's server: reports running counts as `timings` when asked.
-    Llamacpp,
-    /// vLLM: reports running usage in every chunk when asked.
-    Vllm,
-    /// Ollama.
-    Ollama,
-    /// A vendor's API: refuses fields that it does not know.
-    Commercial,
-    /// Anything else that speaks one of the dialects.
-    Unknown,
 }
 
 impl Surface {
@@ -68,9 +44,4 @@ impl Surface {
             Self::Ollama => "application/x-ndjson",
         }
     }
-}
-
-impl Dialect {
-    /// Every dialect.
-    pub const ALL: [Self; 3] = [Self::Openai, Self::Anthropic, Self::Ollama];
 }

@@ -8,12 +8,13 @@ mod write;
 use bytes::{Bytes, BytesMut};
 use relay_domain::Meters;
 
+use crate::dialect::Dialect;
 use crate::error::WireError;
 use crate::finish::Finish;
 use crate::json::{Raw, document, literal_len};
 use crate::read::{self, Event, Piece};
 use crate::stamp::{Stamp, Timing};
-use crate::surface::{Dialect, Surface};
+use crate::surface::Surface;
 use crate::usage::Meter;
 
 /// An answer as the caller gets it, and what was read of it.

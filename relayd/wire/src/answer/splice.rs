@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
+use crate::dialect::Dialect;
 use crate::json::{Object, Raw};
 use crate::stamp::Stamp;
-use crate::surface::Dialect;
 
 pub(super) fn body(dialect: Dialect, answer: Raw<'_>, stamp: &Stamp, out: &mut BytesMut) {
     let mut object = Object::new(out);

@@ -4,12 +4,12 @@ use bytes::{BufMut, BytesMut};
 use relay_domain::Meters;
 
 use super::{Call, Reply};
+use crate::dialect::Dialect;
 use crate::error::WireError;
 use crate::finish::Finish;
 use crate::json::{Array, Object, document, unescape};
 use crate::read::Piece;
 use crate::stamp::{Stamp, Timing};
-use crate::surface::Dialect;
 use crate::usage;
 
 pub(super) fn body(

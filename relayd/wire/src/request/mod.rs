@@ -14,8 +14,9 @@ mod tests;
 use bytes::Bytes;
 use relay_domain::{FieldError, Loc, Mode, ModeRequest};
 
+use crate::dialect::{Dialect, EngineKind};
 use crate::json::{Kind, Raw, Span, document};
-use crate::surface::{Dialect, EngineKind, Surface};
+use crate::surface::Surface;
 
 use messages::{Census, MEMBERS_MAX};
 pub(crate) use rule::{Carry, Errors, Path};

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::dialect::{Dialect, EngineKind};
 use crate::json::Object;
-use crate::surface::{Dialect, EngineKind};
 
 use super::table::HOST_OPTIONS;
 use super::{Carry, ChatRequest, Upstream, literal};

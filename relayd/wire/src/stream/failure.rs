@@ -43,8 +43,10 @@ pub fn stream_error_body(surface: Surface, status: u16, kind: &str, message: &st
     out.freeze()
 }
 
-/// The frame that ends a stream in failure.
-pub(super) fn frame(
+/// The frame that ends a stream in failure, after which the connection closes without an end
+/// marker (contract section 9.9).
+#[must_use]
+pub fn stream_error_frame(
     surface: Surface,
     status: u16,
     kind: &str,

@@ -17,14 +17,15 @@ mod tests;
 use bytes::{Bytes, BytesMut};
 use relay_domain::Meters;
 
-pub use failure::{stream_error_body, stream_error_kind};
+pub use failure::{stream_error_body, stream_error_frame, stream_error_kind};
 
+use crate::dialect::Dialect;
 use crate::error::WireError;
 use crate::frame::{Frame, Framer};
 use crate::json::{Raw, Span, document, literal_len};
 use crate::read::{self, Event, Heading, Piece};
 use crate::stamp::{Stamp, Timing};
-use crate::surface::{Dialect, Surface};
+use crate::surface::Surface;
 use crate::usage::{Meter, Tally};
 
 use outlet::Outlet;
@@ -214,15 +215,6 @@ impl Translator {
     ) {
         if !std::mem::replace(&mut self.core.has_tail, true) {
             self.core.tail(end, billed, timing, out);
-        }
-    }
-
-    /// Puts out the frame that ends a stream in failure, after which the connection closes
-    /// without an end marker. What waited for the first content is dropped.
-    pub fn error_frame(&mut self, status: u16, kind: &str, message: &str, out: &mut Vec<Bytes>) {
-        if !std::mem::replace(&mut self.core.has_tail, true) {
-            let id = &self.core.stamp.request_id;
-            out.push(failure::frame(self.core.surface, status, kind, message, id));
         }
     }
 

@@ -6,11 +6,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Core, Writer};
+use crate::dialect::Dialect;
 use crate::frame::Frame;
 use crate::json::{Object, Raw, Span};
 use crate::read::Heading;
 use crate::stamp::Stamp;
-use crate::surface::Dialect;
 
 impl Core {
     /// Handles a frame that was read.
