@@ -43,7 +43,13 @@ impl Guard {
     /// # Errors
     /// When the system does not say where the running binary is.
     pub fn own() -> std::io::Result<Self> {
-        let program = std::env::current_exe()?;
+        // By this name the kernel finds the running binary also after its file was replaced or
+        // removed, so that an upgrade on disk does not keep a child from being started again.
+        let program = if cfg!(target_os = "linux") {
+            PathBuf::from("/proc/self/exe")
+        } else {
+            std::env::current_exe()?
+        };
         Ok(Self { program, args: vec!["guard".into(), "--".into()] })
     }
 
@@ -51,8 +57,8 @@ impl Guard {
     /// input is the pipe whose closing ends it: keep the child's `stdin` for as long as it may run.
     #[must_use]
     pub fn command(&self, program: &std::path::Path, args: &[OsString]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).arg(program).args(args);
+        let mut command = self.again();
+        command.arg(program).args(args);
         command.stdin(Stdio::piped()).process_group(0).kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
             // Settings and secrets of relayd are not for engines.
@@ -60,6 +66,13 @@ impl Guard {
                 command.env_remove(&name);
             }
         }
+        command
+    }
+
+    /// Our own binary, up to where the child's command goes.
+    fn again(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg0("relayd").args(&self.args);
         command
     }
 }
@@ -97,16 +110,11 @@ async fn watch(again: &Guard, args: &[OsString]) -> ExitCode {
         return complain("cannot watch signals");
     };
     // The child reads the same pipe: one that watches its input itself ends all the sooner.
-    let mut child = match Command::new(&again.program)
-        .args(&again.args)
-        .arg(BECOME)
-        .arg(std::process::id().to_string())
-        .args(args)
-        .spawn()
-    {
-        Ok(child) => child,
-        Err(error) => return complain(&format!("cannot start the command: {error}")),
-    };
+    let mut child =
+        match again.again().arg(BECOME).arg(std::process::id().to_string()).args(args).spawn() {
+            Ok(child) => child,
+            Err(error) => return complain(&format!("cannot start the command: {error}")),
+        };
     let mut closed = end_of_input();
     let mut asked = false;
     loop {

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn guard() -> Guard {
     let args = ["launch::tests::act_as_guard", "--exact", "--nocapture", "--"];
-    Guard { program: std::env::current_exe().unwrap(), args: args.map(OsString::from).into() }
+    Guard { args: args.map(OsString::from).into(), ..Guard::own().unwrap() }
 }
 
 fn shell(script: &str) -> ChildSpec {

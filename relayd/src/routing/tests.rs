@@ -146,6 +146,22 @@ async fn a_newcomer_does_not_overtake_and_a_free_backend_does_not_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waited_for_the_clock_comes_before_a_newcomer() {
+    let fleet = fleet(vec![BackendSpec { max_concurrency: 1, ..spec("a") }]);
+    let router = Router::new(fleet, 1);
+    let m = scope("direct.openai.m");
+    router.admit(&m, &[], later()).await.unwrap().report(Outcome::Busy { wait: S });
+    let mut waiting = begin(&router, &m, &[]);
+    assert!(poll(&mut waiting).is_none(), "it said that it is busy");
+    // It is free again, and nothing has told the one who waits.
+    tokio::time::advance(S).await;
+    let mut newcomer = begin(&router, &m, &[]);
+    assert!(poll(&mut newcomer).is_none());
+    drop(poll(&mut waiting).expect("the first in the queue is served first").unwrap());
+    assert!(poll(&mut newcomer).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_wait_follow_the_fleet() {
     let one = |name| BackendSpec { max_concurrency: 1, ..spec(name) };
     let fleet = fleet(vec![one("a")]);
