@@ -8,6 +8,7 @@ pub use relay_ledger as ledger;
 pub use relay_wire as wire;
 
 pub mod config;
+pub mod store;
 pub mod telemetry;
 
 pub mod pki;

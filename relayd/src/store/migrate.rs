@@ -1,0 +1,51 @@
+//! The schema, embedded. One folder per store with the same tables; steps are only ever added,
+//! and a build runs on a schema one step newer than its own.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use super::error::StoreError;
+use super::options::Engine;
+
+macro_rules! steps {
+    ($folder:literal: $($number:literal $name:literal,)+) => {
+        &[$(($number, $name, include_str!(
+            concat!("../../migrations/", $folder, "/", $name, ".sql")
+        )),)+]
+    };
+}
+
+type Step = (i64, &'static str, &'static str);
+
+const SQLITE: &[Step] = steps!("sqlite": 1 "0001_ledger", 2 "0002_plane",);
+const POSTGRES: &[Step] = steps!("postgres": 1 "0001_ledger", 2 "0002_plane",);
+
+/// What brings a schema up to this build.
+pub(super) fn migrator(engine: Engine) -> Migrator {
+    let steps = match engine {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let migrations = steps
+        .iter()
+        .map(|(number, name, sql)| {
+            let name = Cow::Borrowed(*name);
+            Migration::new(*number, name, MigrationType::Simple, sql.into_sql_str(), false)
+        })
+        .collect();
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Why a schema could not be brought up.
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+            error => Self::Internal(format!("the schema cannot be brought up: {error}")),
+        }
+    }
+}
