@@ -23,4 +23,5 @@ pub mod engines;
 pub mod fleet;
 pub mod identity;
 pub mod launch;
+pub mod metering;
 pub mod routing;
