@@ -1,5 +1,7 @@
 //! Whole answers: read once they are complete, handed out once they are paid for.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::count::Read;
@@ -21,7 +23,9 @@ pub(super) struct Whole {
 /// # Errors
 /// When it reports an error or is not in shape.
 pub(super) fn read(task: &Task, dialect: Dialect, body: &Bytes) -> Result<Whole, EngineError> {
-    let answer = wire::answer(task.request.surface(), dialect, body, &task.stamp())
+    // Nothing tells prompt from answer in a body that came whole.
+    let timing = task.timing(Duration::ZERO);
+    let answer = wire::answer(task.request.surface(), dialect, body, &task.stamp(), &timing)
         .map_err(engine_error)?;
     let read = Read {
         usage: answer.usage,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{FRAMES_MAX, Reply};
+use super::{FRAMES_MAX, Frame, Reply};
 use crate::domain::Fault;
 
 /// Where a driver puts its answer.
@@ -13,7 +13,7 @@ pub(super) enum Client {
     /// Nothing was said yet.
     Waiting(oneshot::Sender<Result<Reply, Fault>>),
     /// Frames go out.
-    Reading(mpsc::Sender<Bytes>),
+    Reading(mpsc::Sender<Frame>),
     /// It left, or everything was said.
     Gone,
 }
@@ -63,19 +63,29 @@ impl Client {
             return false;
         };
         for frame in frames.drain(..) {
-            // The common case: there is room, and no timer is needed.
-            let frame = match channel.try_send(frame) {
-                Ok(()) => continue,
-                Err(mpsc::error::TrySendError::Full(frame)) => frame,
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-            };
-            match tokio::time::timeout(stall, channel.send(frame)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return false,
+            if !hand_out(channel, Ok(frame), stall).await {
+                return false;
             }
         }
         true
     }
+
+    /// Ends a stream with a fault.
+    pub(super) async fn fail(&mut self, fault: Fault, stall: Duration) {
+        if let Self::Reading(channel) = std::mem::replace(self, Self::Gone) {
+            hand_out(&channel, Err(fault), stall).await;
+        }
+    }
+}
+
+async fn hand_out(channel: &mpsc::Sender<Frame>, frame: Frame, stall: Duration) -> bool {
+    // The common case: there is room, and no timer is needed.
+    let frame = match channel.try_send(frame) {
+        Ok(()) => return true,
+        Err(mpsc::error::TrySendError::Full(frame)) => frame,
+        Err(mpsc::error::TrySendError::Closed(_)) => return false,
+    };
+    matches!(tokio::time::timeout(stall, channel.send(frame)).await, Ok(Ok(())))
 }
 
 #[cfg(test)]
@@ -84,7 +94,7 @@ mod tests {
 
     const STALL: Duration = Duration::from_secs(30);
 
-    fn reading() -> (Client, mpsc::Receiver<Bytes>) {
+    fn reading() -> (Client, mpsc::Receiver<Frame>) {
         let (head, mut answer) = oneshot::channel();
         let mut client = Client::Waiting(head);
         assert!(client.begin_stream());

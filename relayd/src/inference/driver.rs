@@ -15,15 +15,15 @@ use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
 use super::{Call, Inner, Reply, stream};
 use crate::catalogue::Offer;
-use crate::domain::{BackendId, Code, Fault, Meters, Mode, RequestId};
+use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, RequestId};
 use crate::engines::Blame;
 use crate::fleet::{Outcome, Trust};
 use crate::identity::Principal;
 use crate::ledger::{self, CountSource, Usage, UsageStatus};
 use crate::metering::{Hold, HoldSpec, Settled};
-use crate::observe::{End, LiveRequest, NewRequest};
+use crate::observe::{self, End, LiveRequest, NewRequest};
 use crate::telemetry::{REQUEST_TARGET, names, trace::TraceContext};
-use crate::wire::{ChatRequest, Dialect, Stamp, Translator};
+use crate::wire::{ChatRequest, Dialect, Stamp, Timing, Translator};
 
 /// What a request is, unchanging from its first step to its last.
 pub(super) struct Task {
@@ -112,11 +112,11 @@ impl Driver {
         };
         let Begun { permit, attempt, sent, body } = begun;
         let backend = permit.backend().id().clone();
-        let ttft = sent.elapsed();
+        let (ttft, first) = (sent.elapsed(), self.task.began.elapsed());
         live.first_byte();
         let model = self.task.model_label();
         metrics::histogram!(names::TTFT, "gen_ai_request_model" => model.clone())
-            .record(self.task.began.elapsed().as_secs_f64());
+            .record(first.as_secs_f64());
         let ended = match body {
             Body::Whole(whole) => {
                 permit.report(Outcome::Ok { ttft });
@@ -154,7 +154,7 @@ impl Driver {
         };
         live.settling();
         let settled = self.settle(hold, &ending).await;
-        self.last_words(&mut client, ended, settled.as_ref()).await;
+        self.last_words(&mut client, ended, first, settled.as_ref()).await;
         self.record(&ending, settled.as_ref(), &model);
         live.ended(self.end(&ending, settled.as_ref()));
     }
@@ -280,6 +280,7 @@ impl Driver {
         &self,
         client: &mut Client,
         ended: stream::Ended,
+        first: Duration,
         settled: Option<&Settled>,
     ) {
         let billed = settled.map_or(ended.count.meters, |settled| settled.meters);
@@ -291,15 +292,12 @@ impl Driver {
             },
             stream::Rest::Tail(mut translator, reason) => {
                 let mut frames: Vec<Bytes> = Vec::new();
-                translator.tail(reason, &billed, self.task.durations(), &mut frames);
+                translator.tail(reason, &billed, &self.task.timing(first), &mut frames);
                 client.send(&mut frames, self.inner.bounds.write_stall).await;
             }
-            stream::Rest::Error(mut translator) => {
-                let mut frames: Vec<Bytes> = Vec::new();
-                if let Some(fault) = &ended.fault {
-                    translator.error_frame(status, kind, &fault.message, &mut frames);
-                }
-                client.send(&mut frames, self.inner.bounds.write_stall).await;
+            stream::Rest::Fault => {
+                let fault = ended.fault.unwrap_or_else(Fault::internal);
+                client.fail(fault, self.inner.bounds.write_stall).await;
             }
         }
     }
@@ -324,7 +322,7 @@ impl Driver {
         }
     }
 
-    fn hold_spec(&self, amount: crate::domain::Ncr) -> HoldSpec {
+    fn hold_spec(&self, amount: Ncr) -> HoldSpec {
         HoldSpec {
             id: self.task.request_id,
             principal: self.task.principal.clone(),
@@ -333,6 +331,62 @@ impl Driver {
             stream: self.task.request.stream(),
             created_ms: self.task.created_ms,
             deadline: self.inner.bounds.total,
+        }
+    }
+
+    /// Tells the figures of an ended request.
+    fn record(&self, ending: &Ending, settled: Option<&Settled>, model: &str) {
+        let model = model.to_owned();
+        let outcome = ending.status.as_str();
+        metrics::counter!(names::GENERATIONS, "gen_ai_request_model" => model.clone(), "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!(names::GENERATION, "gen_ai_request_model" => model.clone())
+            .record(self.task.began.elapsed().as_secs_f64());
+        let meters = settled.map_or(ending.count.meters, |settled| settled.meters);
+        for meter in Meter::ALL {
+            let quantity = meters.get(meter);
+            if quantity > 0 {
+                metrics::counter!(names::TOKENS, "gen_ai_request_model" => model.clone(), "gen_ai_token_type" => meter.as_str())
+                    .increment(quantity);
+            }
+        }
+        if let (Some(sent), Some(ttft)) = (ending.sent, ending.ttft)
+            && meters.output() > 1
+        {
+            let gaps = meters.output() - 1;
+            let generating = sent.elapsed().saturating_sub(ttft).as_secs_f64();
+            #[expect(clippy::cast_precision_loss, reason = "a count of tokens, far below 2^52")]
+            metrics::histogram!(names::ITL, "gen_ai_request_model" => model)
+                .record(generating / gaps as f64);
+        }
+        tracing::info!(
+            request_id = %self.task.request_id,
+            scope = %self.task.offer.scope,
+            key = self.task.principal.key().map(|key| key.key_id.as_str()),
+            backend = ending.backend.as_ref().map(BackendId::as_str),
+            outcome,
+            code = ending.fault.as_ref().map(|fault| fault.code.as_str()),
+            input = meters.input(),
+            output = meters.output(),
+            charge_ncr = settled.map(|settled| settled.charge.get()),
+            ttft_ms = ending.ttft.map(millis),
+            total_ms = millis(self.task.began.elapsed()),
+            "chat ended"
+        );
+    }
+
+    /// The end, for the view of what runs.
+    fn end(&self, ending: &Ending, settled: Option<&Settled>) -> End {
+        let outcome = match (ending.status, &ending.fault) {
+            (UsageStatus::Completed, _) => observe::Outcome::Completed,
+            (UsageStatus::Cancelled, _) => observe::Outcome::Cancelled,
+            (_, fault) => observe::Outcome::Failed(fault.as_ref().map_or(Code::InternalError, |f| f.code)),
+        };
+        End {
+            outcome,
+            meters: settled.map_or(ending.count.meters, |settled| settled.meters),
+            estimated: ending.count.estimated,
+            charged: settled.map_or(Ncr::ZERO, |settled| settled.charge),
         }
     }
 
@@ -383,6 +437,18 @@ impl Task {
     pub(super) fn translator(&self, dialect: Dialect) -> Translator {
         let usage = self.request.include_usage();
         Translator::new(self.request.surface(), dialect, self.stamp(), usage)
+    }
+
+    /// How long the parts of an answer took, whose first content came `first` after the start.
+    pub(super) fn timing(&self, first: Duration) -> Timing {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let total = self.began.elapsed();
+        Timing {
+            total_ns: nanos(total),
+            load_ns: 0,
+            prompt_ns: nanos(first),
+            eval_ns: nanos(total.saturating_sub(first)),
+        }
     }
 
     fn model_label(&self) -> String {

@@ -80,8 +80,12 @@ pub enum Reply {
     /// A whole body.
     Whole(Bytes),
     /// Frames, in order. The channel closes after the last one.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(mpsc::Receiver<Frame>),
 }
+
+/// A piece of a stream: bytes in the surface's format, or the fault that ends it. How a fault looks
+/// inside a stream is the face's to say.
+pub type Frame = Result<Bytes, Fault>;
 
 /// Serves chat requests. Cheap to clone; all clones are one.
 #[derive(Clone)]

@@ -55,8 +55,8 @@ pub(super) enum Rest {
     Body(Bytes),
     /// Usage and end marker.
     Tail(Box<Translator>, TailReason),
-    /// An error event.
-    Error(Box<Translator>),
+    /// The fault that ends the stream.
+    Fault,
 }
 
 /// Why the relay stopped reading.
@@ -237,11 +237,11 @@ impl Relay<'_> {
             },
             Stop::Broken(error) => {
                 let outcome = Some(outcome_of(&error));
-                failed(error.fault(), error.blame, Rest::Error(self.translator), outcome)
+                failed(error.fault(), error.blame, Rest::Fault, outcome)
             }
             Stop::Ending => {
                 let outcome = Some(Outcome::Cancelled);
-                failed(super::stopping(), Blame::Relay, Rest::Error(self.translator), outcome)
+                failed(super::stopping(), Blame::Relay, Rest::Fault, outcome)
             }
         }
     }
