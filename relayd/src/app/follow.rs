@@ -1,0 +1,139 @@
+//! Keeps rooms that may not know one another in step: the catalogue's backends run in the fleet,
+//! and what happens in the fleet becomes an event.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::{Catalogue, CatalogueSnapshot};
+use crate::domain::{BackendId, ModelName, Source};
+use crate::engines::EngineKind;
+use crate::events::{EventKind, Events, Severity};
+use crate::fleet::{BackendSpec, Fleet, FleetEvent, Intake, ServedModel, Trust, What};
+use crate::store::{IntakeRow, Store, StoreError};
+
+/// Applies the catalogue's backends to the fleet, now and at every change, until `stop`.
+///
+/// # Errors
+/// When the first look fails; later failures are logged and the fleet stays as it was.
+pub(super) async fn backends(
+    store: Store,
+    catalogue: Catalogue,
+    fleet: Fleet,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let mut changes = catalogue.changes();
+    loop {
+        if let Err(error) = apply(&store, &catalogue, &fleet).await {
+            tracing::warn!(%error, "the fleet could not follow the catalogue");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = changes.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+/// Makes the fleet what the catalogue says.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn apply(
+    store: &Store,
+    catalogue: &Catalogue,
+    fleet: &Fleet,
+) -> Result<(), StoreError> {
+    let snapshot = catalogue.snapshot();
+    let sources = sources(&snapshot);
+    let mut specs = Vec::new();
+    for row in store.backends().await? {
+        let (version, row) = (row.version, row.row);
+        let (Ok(dialect), Ok(kind)) = (row.dialect.parse(), row.engine.parse()) else {
+            tracing::error!(backend = %row.id, "a stored backend speaks a dialect that this build does not know");
+            continue;
+        };
+        let models = row.models.into_iter().map(|served| ServedModel {
+            sources: sources.get(&served.model).cloned().unwrap_or_default(),
+            model: served.model,
+            upstream: served.upstream,
+        });
+        specs.push(BackendSpec {
+            id: row.id,
+            base_url: row.url,
+            dialect,
+            kind,
+            credential_file: row.credential_file.map(PathBuf::from),
+            models: models.collect(),
+            max_concurrency: row.max_concurrency,
+            queue_limit: row.queue,
+            weight: row.weight,
+            trust: if kind == EngineKind::Commercial { Trust::Commercial } else { Trust::Own },
+            intake: match row.intake {
+                IntakeRow::Open => Intake::Open,
+                IntakeRow::Cordoned => Intake::Cordoned,
+                IntakeRow::Draining => Intake::Draining,
+            },
+            version,
+        });
+    }
+    if let Err(error) = fleet.apply(specs) {
+        tracing::error!(%error, "the fleet stays as it was");
+    }
+    Ok(())
+}
+
+/// The families of routes that each model is sold on.
+fn sources(snapshot: &CatalogueSnapshot) -> BTreeMap<ModelName, Vec<Source>> {
+    let mut sources: BTreeMap<ModelName, Vec<Source>> = BTreeMap::new();
+    for listing in snapshot.listings() {
+        let of = sources.entry(listing.model.name.clone()).or_default();
+        for offer in &listing.offers {
+            if !of.contains(&offer.scope.source) {
+                of.push(offer.scope.source);
+            }
+        }
+    }
+    sources
+}
+
+/// Tells events of the fleet, until `stop`.
+pub(super) async fn events(fleet: Fleet, events: Events, stop: CancellationToken) {
+    let mut happened = fleet.events();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            event = happened.recv() => match event {
+                Ok(event) => tell(&events, &event),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "events of the fleet were missed");
+                }
+                Err(RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+fn tell(events: &Events, FleetEvent { backend, what }: &FleetEvent) {
+    let (kind, severity, text) = match what {
+        What::Added => (EventKind::BackendAdded, Severity::Info, "added".to_owned()),
+        What::Changed => (EventKind::BackendChanged, Severity::Info, "changed".to_owned()),
+        What::Removed => (EventKind::BackendRemoved, Severity::Info, "removed".to_owned()),
+        What::Up => (EventKind::BackendUp, Severity::Info, "serves".to_owned()),
+        What::Loading => (EventKind::BackendLoading, Severity::Info, "loads its model".to_owned()),
+        What::Down { reason } => {
+            (EventKind::BackendDown, Severity::Critical, format!("does not serve: {reason}"))
+        }
+        What::BreakerOpened { time } => (
+            EventKind::BreakerOpened,
+            Severity::Warning,
+            format!("fails requests and is left alone for {} s", time.as_secs()),
+        ),
+        What::BreakerClosed => {
+            (EventKind::BreakerClosed, Severity::Info, "answers requests again".to_owned())
+        }
+    };
+    let backend: &BackendId = backend;
+    events.emit(kind, severity, backend.as_str(), &format!("{backend} {text}"));
+}
