@@ -22,6 +22,7 @@ pub mod cli;
 pub mod engines;
 pub mod fleet;
 pub mod identity;
+pub mod inference;
 pub mod launch;
 pub mod metering;
 pub mod routing;

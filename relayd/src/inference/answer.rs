@@ -27,11 +27,6 @@ pub(super) fn read(task: &Task, dialect: Dialect, body: &Bytes) -> Result<Whole,
     let timing = task.timing(Duration::ZERO);
     let answer = wire::answer(task.request.surface(), dialect, body, &task.stamp(), &timing)
         .map_err(engine_error)?;
-    let read = Read {
-        usage: answer.usage,
-        running: None,
-        deltas: 0,
-        out_bytes: answer.out_bytes,
-    };
+    let read = Read { usage: answer.usage, running: None, deltas: 0, out_bytes: answer.out_bytes };
     Ok(Whole { body: answer.body, read })
 }

@@ -100,7 +100,12 @@ mod tests {
 
     #[test]
     fn absurd_counts_are_cut_to_the_ceiling() {
-        let meters = Meters { in_uncached: 900, in_cache_read: 200, out_text: u64::MAX, ..Meters::default() };
+        let meters = Meters {
+            in_uncached: 900,
+            in_cache_read: 200,
+            out_text: u64::MAX,
+            ..Meters::default()
+        };
         let (capped, cut) = cap(meters, 1000, 50);
         assert!(cut);
         assert_eq!((capped.input(), capped.out_text, capped.in_cache_read), (1000, 50, 200));

@@ -229,6 +229,9 @@ pub(super) fn outcome_of(error: &EngineError) -> Outcome {
 pub(super) fn out_of_time(total: Duration) -> Fault {
     Fault::new(
         Code::UpstreamTimeout,
-        format!("the request took longer than {} seconds; ask for less or use a stream", total.as_secs()),
+        format!(
+            "the request took longer than {} seconds; ask for less or use a stream",
+            total.as_secs()
+        ),
     )
 }

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::count::{self, Count, Read};
+use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
 use super::{Call, Inner, Reply, stream};
@@ -110,10 +110,11 @@ impl Driver {
                 return;
             }
         };
-        let Begun { permit, attempt, sent, body } = begun;
+        let Begun { mut permit, attempt, sent, body } = begun;
         let backend = permit.backend().id().clone();
         let (ttft, first) = (sent.elapsed(), self.task.began.elapsed());
         live.first_byte();
+        permit.first_byte(ttft);
         let model = self.task.model_label();
         metrics::histogram!(names::TTFT, "gen_ai_request_model" => model.clone())
             .record(first.as_secs_f64());
@@ -167,7 +168,8 @@ impl Driver {
         window: Window,
     ) -> Result<(Hold, Begun), Refused> {
         let refused = |fault| Refused { hold: None, failure: Failure::early(fault) };
-        let amount = self.task.ceiling.price(&self.task.offer.price, window.reserved()).map_err(refused)?;
+        let amount =
+            self.task.ceiling.price(&self.task.offer.price, window.reserved()).map_err(refused)?;
         let spec = self.hold_spec(amount);
         let may_overlap = self.inner.metering.may_overlap(&spec);
         // The reservation is on its way to the writer while a backend is looked for.
@@ -184,7 +186,10 @@ impl Driver {
                 biased;
                 hold = &mut pending, if held.is_none() => held = Some(hold.map_err(refused)?),
                 permit = &mut admitted => match permit {
-                    Ok(permit) => break permit,
+                    Ok(permit) => {
+                        metrics::histogram!(names::QUEUE_WAIT).record(permit.waited().as_secs_f64());
+                        break permit;
+                    }
                     Err(refusal) => {
                         let hold = match held {
                             Some(hold) => hold,
@@ -242,7 +247,11 @@ impl Driver {
         let ending = Ending {
             status: if cancelled { UsageStatus::Cancelled } else { UsageStatus::Failed },
             blame: failure.blame,
-            count: Count { meters: Meters::default(), source: CountSource::Nobody, estimated: false },
+            count: Count {
+                meters: Meters::default(),
+                source: CountSource::Nobody,
+                estimated: false,
+            },
             backend: failure.backend,
             attempt: failure.attempt,
             ttft: None,
@@ -380,7 +389,9 @@ impl Driver {
         let outcome = match (ending.status, &ending.fault) {
             (UsageStatus::Completed, _) => observe::Outcome::Completed,
             (UsageStatus::Cancelled, _) => observe::Outcome::Cancelled,
-            (_, fault) => observe::Outcome::Failed(fault.as_ref().map_or(Code::InternalError, |f| f.code)),
+            (_, fault) => {
+                observe::Outcome::Failed(fault.as_ref().map_or(Code::InternalError, |f| f.code))
+            }
         };
         End {
             outcome,

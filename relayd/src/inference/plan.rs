@@ -92,7 +92,10 @@ impl Window {
     /// The next window, once half of this one is used and there is more to come.
     pub(super) fn next(&self, used: u64) -> Option<Self> {
         let open = used.saturating_mul(2) >= self.reserved && self.reserved < self.most;
-        open.then(|| Self { reserved: self.reserved.saturating_add(self.step).min(self.most), ..*self })
+        open.then(|| Self {
+            reserved: self.reserved.saturating_add(self.step).min(self.most),
+            ..*self
+        })
     }
 
     /// The same window, never to grow again.

@@ -104,10 +104,8 @@ impl Relay<'_> {
 
     async fn pump(&mut self, mut frames: Vec<Bytes>) -> Stop {
         let mut growing: Option<(Window, Growing)> = None;
-        let mut checkpoints = tokio::time::interval_at(
-            Instant::now() + CHECKPOINT_EVERY,
-            CHECKPOINT_EVERY,
-        );
+        let mut checkpoints =
+            tokio::time::interval_at(Instant::now() + CHECKPOINT_EVERY, CHECKPOINT_EVERY);
         checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown = 0;
         loop {
@@ -120,7 +118,9 @@ impl Relay<'_> {
             if self.translator.seen().finished {
                 return Stop::Finished;
             }
-            if growing.is_none() && let Some(next) = self.window.next(used) {
+            if growing.is_none()
+                && let Some(next) = self.window.next(used)
+            {
                 match self.grow(next) {
                     Ok(growth) => growing = Some((next, growth)),
                     Err(_) => return Stop::Spent,
@@ -211,7 +211,8 @@ impl Relay<'_> {
     fn ended(self, stop: Stop) -> Ended {
         let complete = matches!(stop, Stop::Finished);
         let count = self.read(complete);
-        let done = |status, rest| Ended { status, fault: None, blame: None, count, rest, outcome: None };
+        let done =
+            |status, rest| Ended { status, fault: None, blame: None, count, rest, outcome: None };
         let failed = |fault: Fault, blame, rest, outcome| Ended {
             status: UsageStatus::Failed,
             fault: Some(fault),
@@ -221,7 +222,9 @@ impl Relay<'_> {
             outcome,
         };
         match stop {
-            Stop::Finished => done(UsageStatus::Completed, Rest::Tail(self.translator, TailReason::Finished)),
+            Stop::Finished => {
+                done(UsageStatus::Completed, Rest::Tail(self.translator, TailReason::Finished))
+            }
             Stop::Spent => Ended {
                 fault: Some(plan::insufficient()),
                 blame: Some(Blame::Client),
