@@ -25,8 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
     let mut config = tonic_prost_build::configure()
-        .type_attribute(".", "#[derive(serde::Serialize)]")
-        .type_attribute(".", "#[serde(rename_all = \"snake_case\")]");
+        .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
+        .type_attribute(".", "#[serde(rename_all = \"snake_case\")]")
+        .message_attribute(".", "#[serde(default)]");
     for file in &descriptors.file {
         for message in &file.message_type {
             let path = format!(".{}.{}", file.package(), message.name());
@@ -37,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                     config = config.field_attribute(
                         format!("{path}.{}", field.name()),
                         format!(
-                            "#[serde(serialize_with = \"crate::json::{function}::<{name}, _>\")]"
+                            "#[serde(serialize_with = \"crate::json::{function}::<{name}, _>\", \
+                             deserialize_with = \"crate::json::read_{function}::<{name}, _>\")]"
                         ),
                     );
                 }

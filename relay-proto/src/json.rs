@@ -1,6 +1,7 @@
 //! Enum values as plain lower-case words: `KEY_STATUS_ACTIVE` prints `active`.
 
-use serde::Serializer;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::admin::v1 as admin;
 
@@ -57,6 +58,45 @@ pub(crate) fn optional_word<E: Word, S: Serializer>(
     }
 }
 
+/// A value as it was serialised.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Word(String),
+    Number(i32),
+}
+
+/// Reads what [`word`] wrote.
+pub(crate) fn read_word<'de, E, D>(deserializer: D) -> Result<i32, D::Error>
+where
+    E: Word + Into<i32>,
+    D: Deserializer<'de>,
+{
+    match Written::deserialize(deserializer)? {
+        Written::Number(number) => Ok(number),
+        Written::Word(word) => match E::from_word(&word) {
+            Some(value) => Ok(value.into()),
+            None => Err(D::Error::custom(format_args!("unknown word '{word}'"))),
+        },
+    }
+}
+
+/// Reads what [`optional_word`] wrote.
+pub(crate) fn read_optional_word<'de, E, D>(deserializer: D) -> Result<Option<i32>, D::Error>
+where
+    E: Word + Into<i32>,
+    D: Deserializer<'de>,
+{
+    match Option::<Written>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Written::Number(number)) => Ok(Some(number)),
+        Some(Written::Word(word)) => match E::from_word(&word) {
+            Some(value) => Ok(Some(value.into())),
+            None => Err(D::Error::custom(format_args!("unknown word '{word}'"))),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +121,19 @@ mod tests {
         assert_eq!(admin::Role::from_word("admin"), Some(admin::Role::Admin));
         assert_eq!(admin::Role::from_word("root"), None);
         assert_eq!(admin::KeyStatus::Revoked.word(), "revoked");
+    }
+
+    #[test]
+    fn json_reads_back_and_what_is_absent_is_empty() {
+        let request = admin::UpdateCustomerRequest {
+            customer_id: "c".into(),
+            status: Some(admin::CustomerStatus::Suspended.into()),
+            ..Default::default()
+        };
+        let json = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<admin::UpdateCustomerRequest>(&json).unwrap(), request);
+        let backend: admin::Backend = serde_json::from_str(r#"{"state":"up"}"#).unwrap();
+        assert_eq!(backend.state(), admin::BackendState::Up);
+        assert!(serde_json::from_str::<admin::Backend>(r#"{"state":"sideways"}"#).is_err());
     }
 }

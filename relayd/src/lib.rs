@@ -8,21 +8,25 @@ pub use relay_ledger as ledger;
 pub use relay_wire as wire;
 
 pub mod config;
-pub mod store;
 pub mod telemetry;
 
+pub mod engines;
+pub mod launch;
 pub mod pki;
+pub mod store;
 
+pub mod audit;
+pub mod events;
+
+pub mod catalogue;
+pub mod identity;
+
+pub mod fleet;
+pub mod metering;
 pub mod observe;
+
+pub mod routing;
 
 pub mod supervisor;
 
-pub mod catalogue;
 pub mod cli;
-pub mod engines;
-pub mod fleet;
-pub mod identity;
-pub mod inference;
-pub mod launch;
-pub mod metering;
-pub mod routing;

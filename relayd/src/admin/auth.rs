@@ -53,10 +53,10 @@ impl Caller {
         ))
     }
 
-    /// Who a token belongs to now.
+    /// Whose a token is now.
     pub(super) async fn of(identity: &Identity, token: Token) -> Result<Self, Fault> {
         let operator = identity.operator(&token.0).await?;
-        Ok(Self { name: operator.name.as_str().into(), role: operator.role, token })
+        Ok(Self { name: operator.name.into(), role: operator.role, token })
     }
 }
 
@@ -95,10 +95,11 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let identity = self.identity.clone();
+        let asked = asked(&request);
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            match admit(&identity, &request).await {
+            match admit(&identity, asked).await {
                 Ok(None) => inner.call(request).await,
                 Ok(Some(caller)) => {
                     request.extensions_mut().insert(caller);
@@ -110,20 +111,26 @@ where
     }
 }
 
+/// What a call asks for: nothing that is guarded, or a role with this token.
+fn asked(request: &http::Request<Body>) -> Result<Option<(Role, Token)>, Status> {
+    match access(request.uri().path()) {
+        None => Err(Status::unimplemented("relayd does not have this call")),
+        Some(Access::Open) => Ok(None),
+        Some(Access::Least(role)) => match token(request.headers()) {
+            Ok(token) => Ok(Some((role, token))),
+            Err(fault) => Err(status(&fault)),
+        },
+    }
+}
+
 async fn admit(
     identity: &Identity,
-    request: &http::Request<Body>,
+    asked: Result<Option<(Role, Token)>, Status>,
 ) -> Result<Option<Caller>, Status> {
-    let path = request.uri().path();
-    let least = match access(path) {
-        None => return Err(Status::unimplemented("relayd does not have this call")),
-        Some(Access::Open) => return Ok(None),
-        Some(Access::Least(role)) => role,
-    };
-    let token = token(request.headers()).map_err(|fault| status(&fault))?;
+    let Some((least, token)) = asked? else { return Ok(None) };
     let caller = Caller::of(identity, token).await.map_err(|fault| status(&fault))?;
     caller.needs(least).map_err(|fault| {
-        tracing::info!(operator = %caller.name, role = %caller.role, %path, "call refused by role");
+        tracing::info!(operator = %caller.name, role = %caller.role, %least, "call refused by role");
         status(&fault)
     })?;
     Ok(Some(caller))

@@ -3,6 +3,7 @@
 use relay_proto::admin::v1 as proto;
 
 use crate::domain::{Code, Fault};
+use crate::store::{Page, StoreError};
 
 /// Rows of a page when the caller asks for none in particular.
 const DEFAULT_ROWS: u32 = 100;
@@ -18,6 +19,21 @@ pub(super) struct Asked {
     pub(super) rows: u32,
     /// Where to go on; none at the beginning.
     pub(super) after: Option<String>,
+}
+
+impl Asked {
+    /// The same page for a list that the store keeps.
+    pub(super) fn stored(&self) -> Page {
+        Page::new(self.after.as_deref(), self.rows)
+    }
+}
+
+/// What is wrong when the store cannot give a page.
+pub(super) fn fault(error: StoreError) -> Fault {
+    match error {
+        StoreError::NotFound("cursor") => token(),
+        other => other.into(),
+    }
 }
 
 /// Checks what a caller asked for.

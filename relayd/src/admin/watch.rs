@@ -24,7 +24,7 @@ const INTERVAL_MS_DEFAULT: u32 = 1_000;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What can be watched.
-pub(super) trait Watched: Clone + Send + 'static {
+pub(super) trait Watched: Clone + Send + Sync + 'static {
     /// All of it at one moment.
     type View: Send + Sync + 'static;
     /// The message of the stream.

@@ -2,17 +2,6 @@
 
 use std::fmt;
 
-/// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Somebody should look.
-    Warning,
-    /// Somebody must act.
-    Critical,
-}
-
 /// What happened. Append-only: words are stored and matched by prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -88,27 +77,6 @@ pub enum EventKind {
     StoreRecovered,
     /// Events were lost because the store was too slow.
     EventsLost,
-}
-
-impl Severity {
-    /// Every severity, mildest first.
-    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
-
-    /// The word, as stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-
-    /// The severity of a stored word; one that this build does not know is a warning.
-    #[must_use]
-    pub fn from_word(word: &str) -> Self {
-        Self::ALL.into_iter().find(|known| known.as_str() == word).unwrap_or(Self::Warning)
-    }
 }
 
 impl EventKind {
@@ -193,12 +161,6 @@ impl EventKind {
             Self::StoreRecovered => "store.recovered",
             Self::EventsLost => "events.lost",
         }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -20,11 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-pub use kind::{EventKind, Severity};
+pub use kind::EventKind;
 pub use ring::{Subscription, Update};
 pub use writer::EventWriter;
 
-use crate::store::{NewEvent, Store, StoreError};
+pub use crate::store::Severity;
+
+use crate::store::{EventFilter, NewEvent, Page, Store, StoreError};
 use ring::{RING_MAX, Ring};
 
 /// Events that may wait for the store; beyond it they are counted and lost. A burst of every key
@@ -60,6 +62,20 @@ pub struct Events {
     lost: Arc<AtomicU64>,
 }
 
+impl From<crate::store::Event> for Event {
+    fn from(stored: crate::store::Event) -> Self {
+        let event = stored.event;
+        Self {
+            seq: stored.seq,
+            at_ms: event.at_ms,
+            kind: event.kind,
+            severity: event.severity,
+            subject: event.subject,
+            text: event.text,
+        }
+    }
+}
+
 impl Events {
     /// Opens the record: reads the last events for replay. The writer must be run by the caller,
     /// until then events wait.
@@ -67,8 +83,9 @@ impl Events {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(store: Store) -> Result<(Self, EventWriter), StoreError> {
-        let last = store.last_events(u32::try_from(RING_MAX).unwrap_or(u32::MAX)).await?;
-        let ring = Arc::new(Ring::new(last.into_iter().map(Event::from).collect()));
+        let last = Page::first(u32::try_from(RING_MAX).unwrap_or(u32::MAX));
+        let last = store.events(&EventFilter::default(), &last).await?;
+        let ring = Arc::new(Ring::new(last.rows.into_iter().rev().map(Event::from).collect()));
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = EventWriter::new(store, waiting, Arc::clone(&ring), Arc::clone(&lost));
@@ -94,10 +111,11 @@ impl Events {
 fn new_event(kind: EventKind, severity: Severity, subject: &str, text: &str) -> NewEvent {
     NewEvent {
         at_ms: jiff::Timestamp::now().as_millisecond(),
-        kind: kind.as_str(),
-        severity: severity.as_str(),
+        kind: kind.as_str().to_owned(),
+        severity,
         subject: printable(subject, SUBJECT_MAX_CHARS),
         text: printable(text, TEXT_MAX_CHARS),
+        json: "{}".to_owned(),
     }
 }
 

@@ -72,6 +72,11 @@ impl Ring {
         *self.newest.borrow()
     }
 
+    /// Whether anybody follows.
+    pub(super) fn is_watched(&self) -> bool {
+        self.newest.receiver_count() > 0
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

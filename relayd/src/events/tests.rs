@@ -1,4 +1,11 @@
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::store::StoreOptions;
+
+async fn store(folder: &tempfile::TempDir) -> Store {
+    Store::open(&StoreOptions::sqlite(folder.path().join("relay.db"))).await.unwrap()
+}
 
 fn event(seq: u64) -> Event {
     Event {
@@ -65,4 +72,67 @@ fn foreign_text_becomes_one_plain_line() {
     assert_eq!((event.subject.as_str(), event.text.as_str()), ("a [2J", "x y"));
     let long = new_event(EventKind::BackendDown, Severity::Info, "", &"x".repeat(9_999));
     assert_eq!(long.text.len(), TEXT_MAX_CHARS);
+}
+
+#[tokio::test]
+async fn events_are_stored_in_order_and_outlive_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = store(&folder).await;
+    let (events, writer) = Events::open(database.clone()).await.unwrap();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(writer.run(stop.clone()));
+    let mut reader = events.subscribe(0);
+    for n in 0..300 {
+        events.emit(EventKind::KeyCreated, Severity::Info, "key", &format!("number {n}"));
+    }
+    let mut last = 0;
+    for n in 0..300 {
+        let Update::Event(event) = reader.next().await else { panic!("nothing was missed") };
+        assert_eq!(event.text, format!("number {n}"));
+        assert!(event.seq > last);
+        last = event.seq;
+    }
+    events.emit(EventKind::RelayStopping, Severity::Info, "", "the last");
+    stop.cancel();
+    running.await.unwrap();
+    database.close().await;
+    drop(database);
+
+    let database = store(&folder).await;
+    let (events, _writer) = Events::open(database.clone()).await.unwrap();
+    let mut reader = events.subscribe(last);
+    let Update::Event(event) = reader.next().await else { panic!("it is in the ring") };
+    assert_eq!((event.kind.as_str(), event.text.as_str()), ("relay.stopping", "the last"));
+    database.close().await;
+}
+
+#[tokio::test]
+async fn what_overflows_is_counted_and_said_and_never_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = store(&folder).await;
+    let (events, writer) = Events::open(database.clone()).await.unwrap();
+    for n in 0..QUEUE_MAX + 17 {
+        events.emit(EventKind::RateLimited, Severity::Info, "key", &n.to_string());
+    }
+    let mut reader = events.subscribe(0);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(writer.run(stop.clone()));
+    loop {
+        if let Update::Event(event) = reader.next().await
+            && event.kind == EventKind::EventsLost.as_str()
+        {
+            assert!(event.text.starts_with("17 events were lost"), "{}", event.text);
+            assert_eq!(event.severity, Severity::Warning);
+            break;
+        }
+    }
+    stop.cancel();
+    running.await.unwrap();
+    let all = database.events(&EventFilter::default(), &Page::first(1)).await.unwrap();
+    assert_eq!(
+        all.rows[0].seq,
+        QUEUE_MAX as u64 + 1,
+        "the queue's events, and the one about the rest"
+    );
+    database.close().await;
 }

@@ -58,6 +58,16 @@ struct Inner {
     ttft: Mutex<TtftRing>,
     keys: Mutex<Keys>,
     unlisted: AtomicU64,
+    check: Mutex<Option<LedgerCheck>>,
+}
+
+/// The last check of the ledger's invariants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerCheck {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// How many invariants did not hold, each object counted.
+    pub breaches: u64,
 }
 
 /// Times to first token, a histogram for each second of the last minute.
@@ -85,6 +95,7 @@ impl Observe {
             ttft: Mutex::new(TtftRing::new()),
             keys: Mutex::default(),
             unlisted: AtomicU64::new(0),
+            check: Mutex::default(),
         }))
     }
 
@@ -117,6 +128,17 @@ impl Observe {
     /// A request was refused for want of capacity.
     pub fn shed(&self) {
         self.0.count(0, Count::Shed, 1);
+    }
+
+    /// The ledger was checked now, and this many breaches were found.
+    pub fn ledger_checked(&self, breaches: u64) {
+        *lock(&self.0.check) = Some(LedgerCheck { at_ms: wall_ms(), breaches });
+    }
+
+    /// The last check of the ledger since the start.
+    #[must_use]
+    pub fn last_check(&self) -> Option<LedgerCheck> {
+        *lock(&self.0.check)
     }
 
     /// Rates, shares and percentiles at this moment.

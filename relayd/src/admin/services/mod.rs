@@ -1,0 +1,13 @@
+//! One service a noun. Each holds only the handles that it needs.
+
+pub(super) mod audit;
+pub(super) mod backends;
+pub(super) mod catalogue;
+pub(super) mod customers;
+pub(super) mod events;
+pub(super) mod keys;
+pub(super) mod models;
+pub(super) mod operators;
+pub(super) mod overview;
+pub(super) mod session;
+pub(super) mod usage;
