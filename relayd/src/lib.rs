@@ -27,6 +27,8 @@ pub mod observe;
 
 pub mod routing;
 
+pub mod inference;
+
 pub mod supervisor;
 
 pub mod cli;
