@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{BackendId, Mode, ModelName, RateLimits, Source, Tier};
-use crate::engines::{Dialect, EngineKind};
 use crate::ledger::Rates;
+use crate::wire::{Dialect, EngineKind};
 
 use super::document::{Document, DocumentError, parse};
 use super::print::print;

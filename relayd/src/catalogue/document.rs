@@ -12,8 +12,8 @@ use crate::domain::{
     BackendId, GUEST_TIER, Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, Tier,
 };
 
-use crate::engines::{Dialect, EngineKind};
 use crate::ledger::{LongContext, Rates};
+use crate::wire::{Dialect, EngineKind};
 
 use super::spec::{BackendSpec, Desired, ModelSpec, OfferSpec, ServedModel};
 

@@ -9,6 +9,8 @@ mod diff;
 mod document;
 mod print;
 mod resolve;
+mod rows;
+mod service;
 mod snapshot;
 mod spec;
 #[cfg(test)]
@@ -19,5 +21,6 @@ pub use diff::{Difference, DifferenceKind, Noun, diff};
 pub use document::{Document, DocumentError, parse};
 pub use print::print;
 pub use resolve::Access;
+pub use service::{Applied, ApplyError, Catalogue};
 pub use snapshot::{CatalogueSnapshot, Listing, Model, Offer};
 pub use spec::{BackendSpec, Desired, ModelSpec, OfferSpec, ServedModel};

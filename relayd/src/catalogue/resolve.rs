@@ -123,8 +123,8 @@ fn lacks(listing: &Listing, source: Source, mode: Mode) -> Fault {
 mod tests {
     use crate::catalogue::{BackendSpec, Model, ServedModel};
     use crate::domain::{ModelName, RateLimits, Tier};
-    use crate::engines::{Dialect, EngineKind};
     use crate::ledger::{Price, Rates};
+    use crate::wire::{Dialect, EngineKind};
 
     use super::*;
 

@@ -30,7 +30,7 @@ pub struct Model {
     /// What it can do beyond text.
     pub capabilities: Vec<String>,
     /// Counts changes; expected by admin calls.
-    pub version: i64,
+    pub version: u64,
 }
 
 /// A model as it can be bought: in one mode, by one family of routes, at one price.

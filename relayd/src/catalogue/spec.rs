@@ -2,8 +2,8 @@
 //! backends.
 
 use crate::domain::{BackendId, Mode, ModelName, Scope, Source, Tier};
-use crate::engines::{Dialect, EngineKind};
 use crate::ledger::{LongContext, Rates};
+use crate::wire::{Dialect, EngineKind};
 
 /// One way to buy a model: a mode and a family of routes.
 #[derive(Clone, Debug, PartialEq, Eq)]

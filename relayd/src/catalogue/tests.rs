@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use crate::domain::{Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, Tier};
 
-use crate::engines::{Dialect, EngineKind};
 use crate::ledger::{LongContext, Rates};
+use crate::wire::{Dialect, EngineKind};
 
 use super::*;
 

@@ -35,7 +35,7 @@ const GENERATION_MAX: usize = 4_096;
 
 /// Counts requests. Shared by every listener.
 #[derive(Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
 }
@@ -82,7 +82,7 @@ impl Default for Limits {
 impl Limits {
     /// No requests counted yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
             hasher: RandomState::new(),
@@ -94,7 +94,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Code::RateLimited`] with the contract's text and `Retry-After`.
-    pub fn admit(
+    pub(super) fn admit(
         &self,
         principal: &Principal,
         mode: Mode,
@@ -221,6 +221,7 @@ mod tests {
             superkey: false,
             account_active: true,
             denied_scopes: Vec::new(),
+            allowlist: None,
             limits,
             budgeted: false,
             warning_threshold: Ncr::ZERO,

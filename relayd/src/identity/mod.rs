@@ -4,13 +4,23 @@
 //! answers. It holds no secret, only keyed hashes of them; it never says that a key is unknown when
 //! the store could not be asked.
 
+mod cache;
+mod customers;
+mod keys;
 mod limits;
+mod operators;
 mod principal;
 mod secret;
+mod service;
+#[cfg(test)]
+mod tests;
 
-pub use limits::Limits;
+pub use customers::{CreditRequest, Credited, CustomerPatch, CustomerRequest};
+pub use keys::{Asked, BudgetChanged, KeyPatch, KeyRequest, MadeKey};
+pub use operators::MadeOperator;
 pub use principal::{Credential, KeyPrincipal, Principal};
 pub use secret::{
     API_KEY_PREFIX, Digest, OPERATOR_TOKEN_PREFIX, PEPPER_MIN_BYTES, PepperError, Peppers, Secret,
     SecretKind,
 };
+pub use service::Identity;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::catalogue::Access;
 use crate::domain::{CustomerId, KeyId, Ncr, RateLimits, Scope};
 
 use super::secret::API_KEY_PREFIX;
@@ -50,6 +51,8 @@ pub struct KeyPrincipal {
     pub account_active: bool,
     /// Scopes that this key may not use.
     pub denied_scopes: Vec<Scope>,
+    /// The only scopes that it may use, where its customer set such a list.
+    pub allowlist: Option<Vec<Scope>>,
     /// Limits of the key below those of its tier.
     pub limits: RateLimits,
     /// Whether the key has a budget of its own.
@@ -82,6 +85,19 @@ impl Principal {
         match self {
             Self::Guest { .. } => None,
             Self::Key(key) => Some(key),
+        }
+    }
+
+    /// What the caller may use of the catalogue.
+    #[must_use]
+    pub fn access(&self) -> Access<'_> {
+        match self {
+            Self::Guest { .. } => Access::Guest,
+            Self::Key(key) => Access::Key {
+                tier: &key.tier,
+                denied: &key.denied_scopes,
+                allowlist: key.allowlist.as_deref(),
+            },
         }
     }
 }
