@@ -97,7 +97,12 @@ async fn serve(
     let snapshot = face.catalogue.snapshot();
     let offer =
         snapshot.resolve(source(surface), request.model(), request.mode(), principal.access())?;
-    face.identity.admit(&principal, offer.scope.mode)?;
+    if let Err(fault) = face.identity.admit(&principal, offer.scope.mode) {
+        if let Some(key) = principal.key() {
+            face.observe.limited(&key.key_id);
+        }
+        return Err(fault);
+    }
     let low = match principal.key() {
         Some(key) => face.identity.is_low(key).await?,
         None => false,

@@ -20,8 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::config::TlsFiles;
+
 use super::socket::Guarded;
-use super::tls::{Certificate, TlsError, TlsFiles};
+use super::tls::{Certificate, TlsError};
 
 /// What the HTTP engine reads of a head before it gives up, in bytes. Above what
 /// [the edge](super::edge) lets through, so that most refusals can be explained.

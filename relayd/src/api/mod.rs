@@ -37,4 +37,4 @@ pub use listen::{ListenBounds, Peer, serve};
 pub use money::Usd;
 pub use proxy::{Network, NetworkError, TrustedProxies};
 pub use routes::{Account, Chat, Face, Health, Reads, router};
-pub use tls::{Certificate, TlsError, TlsFiles};
+pub use tls::{Certificate, TlsError};

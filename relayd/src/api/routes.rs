@@ -15,6 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::domain::{Code, Fault};
 use crate::identity::Identity;
 use crate::inference::Inference;
+use crate::observe::Observe;
 use crate::store::Store;
 
 use super::body::{self, BodyBounds};
@@ -31,6 +32,8 @@ pub struct Chat {
     pub catalogue: Catalogue,
     /// Who serves it.
     pub inference: Inference,
+    /// Where refusals by rate limit are counted, by key.
+    pub observe: Observe,
     /// Bounds of a chat body.
     pub bodies: BodyBounds,
 }

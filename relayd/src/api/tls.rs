@@ -17,17 +17,10 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::config::TlsFiles;
+
 /// Time between two looks at the files' times and sizes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Where the certificate chain and its key are, PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, leaf first.
-    pub cert_file: PathBuf,
-    /// The private key.
-    pub key_file: PathBuf,
-}
 
 /// Why TLS cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -63,42 +56,13 @@ pub struct Certificate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp([Option<(SystemTime, u64)>; 2]);
 
-impl TlsFiles {
-    fn load(&self) -> Result<CertifiedKey, TlsError> {
-        let read = |file: &PathBuf| {
-            std::fs::read(file).map_err(|error| TlsError::Read { file: file.clone(), error })
-        };
-        let pem = |file: &PathBuf, problem: String| TlsError::Pem { file: file.clone(), problem };
-        let text = read(&self.cert_file)?;
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text)
-            .collect::<Result<_, _>>()
-            .map_err(|error| pem(&self.cert_file, error.to_string()))?;
-        if chain.is_empty() {
-            return Err(pem(&self.cert_file, "holds no certificate".to_owned()));
-        }
-        let text = zeroize::Zeroizing::new(read(&self.key_file)?);
-        let key = PrivateKeyDer::from_pem_slice(&text)
-            .map_err(|_| pem(&self.key_file, "holds no private key".to_owned()))?;
-        let provider = rustls::crypto::ring::default_provider();
-        Ok(CertifiedKey::from_der(chain, key, &provider)?)
-    }
-
-    fn stamp(&self) -> Stamp {
-        let of = |file: &PathBuf| {
-            let metadata = std::fs::metadata(file).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        Stamp([of(&self.cert_file), of(&self.key_file)])
-    }
-}
-
 impl Certificate {
     /// Reads the files for the first time.
     ///
     /// # Errors
     /// [`TlsError`] when they cannot be used.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let current = ArcSwap::from_pointee(files.load()?);
+        let current = ArcSwap::from_pointee(load(&files)?);
         Ok(Arc::new(Self { files, current }))
     }
 
@@ -118,15 +82,15 @@ impl Certificate {
 
     /// Looks at the files for as long as it is polled, and takes what changed.
     pub async fn watch(self: Arc<Self>) {
-        let mut seen = self.files.stamp();
+        let mut seen = Stamp::of(&self.files);
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let stamp = self.files.stamp();
+            let stamp = Stamp::of(&self.files);
             if stamp == seen {
                 continue;
             }
             seen = stamp;
-            match self.files.load() {
+            match load(&self.files) {
                 Ok(key) => {
                     self.current.store(Arc::new(key));
                     tracing::info!(file = %self.files.cert_file.display(), "certificate reloaded");
@@ -136,6 +100,36 @@ impl Certificate {
                 }
             }
         }
+    }
+}
+
+/// Reads a chain and its key.
+fn load(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
+    let read = |file: &PathBuf| {
+        std::fs::read(file).map_err(|error| TlsError::Read { file: file.clone(), error })
+    };
+    let pem = |file: &PathBuf, problem: String| TlsError::Pem { file: file.clone(), problem };
+    let text = read(&files.cert_file)?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| pem(&files.cert_file, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(pem(&files.cert_file, "holds no certificate".to_owned()));
+    }
+    let text = zeroize::Zeroizing::new(read(&files.key_file)?);
+    let key = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|_| pem(&files.key_file, "holds no private key".to_owned()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    Ok(CertifiedKey::from_der(chain, key, &provider)?)
+}
+
+impl Stamp {
+    fn of(files: &TlsFiles) -> Self {
+        let of = |file: &PathBuf| {
+            let metadata = std::fs::metadata(file).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        Self([of(&files.cert_file), of(&files.key_file)])
     }
 }
 

@@ -112,11 +112,7 @@ async fn another_replica_sees_a_change_when_it_looks() {
     other.reload().await.unwrap();
     let snapshot = other.snapshot();
     assert!(snapshot.listing(NAME).unwrap().model.retired);
-    let refused = snapshot.resolve(
-        Source::Openai,
-        NAME,
-        ModeRequest::Auto,
-        crate::catalogue::Access::Guest,
-    );
+    let refused =
+        snapshot.resolve(Source::Openai, NAME, ModeRequest::Auto, crate::catalogue::Access::Guest);
     assert_eq!(refused.unwrap_err().code, Code::ModelRetired);
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::{Code, CustomerId, Fault, KeyId, Mode, RateLimits};
+use crate::telemetry::names;
 
 use super::principal::Principal;
 
@@ -172,6 +173,8 @@ impl Window {
 
 impl Breach {
     fn fault(self, mode: Mode, whose: &str) -> Fault {
+        let limit = if matches!(self, Self::Global { .. }) { "global" } else { mode.as_str() };
+        metrics::counter!(names::RATE_LIMITED, "limit" => limit).increment(1);
         let text = match self {
             Self::Mode { count, limit } => {
                 format!("Rate limit exceeded: {count}/{limit} RPM for {mode} mode ({whose})")
