@@ -10,6 +10,7 @@
 
 mod answer;
 mod dialect;
+mod dialogue;
 mod error;
 mod finish;
 mod frame;
@@ -23,6 +24,7 @@ mod usage;
 
 pub use answer::{Answer, answer};
 pub use dialect::{Dialect, EngineKind, KindError};
+pub use dialogue::TranslationNote;
 pub use error::WireError;
 pub use finish::Finish;
 pub use request::{ChatRequest, Upstream};

@@ -11,14 +11,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use relay_domain::{FieldError, Loc, Mode, ModeRequest};
 
 use crate::dialect::{Dialect, EngineKind};
+use crate::dialogue::{self, TranslationNote};
 use crate::json::{Kind, Raw, Span, document};
 use crate::surface::Surface;
 
 use messages::{Census, MEMBERS_MAX};
+pub(crate) use pass::stream_options;
 pub(crate) use rule::{Carry, Errors, Path};
 use rule::{Field, Rule};
 
@@ -206,7 +210,39 @@ impl ChatRequest {
         if self.surface.dialect() == dialect {
             return Ok(self.passed(target));
         }
-        Err(vec![whole("unsupported", "This engine speaks another format")])
+        self.translated(dialect, target).map(|(body, _)| body)
+    }
+
+    /// What [`ChatRequest::upstream`] drops or moves for an engine that speaks another format:
+    /// hints that its format has no words for. Nothing where the formats match.
+    #[must_use]
+    pub fn translation_notes(
+        &self,
+        dialect: Dialect,
+        target: &Upstream<'_>,
+    ) -> Vec<TranslationNote> {
+        if self.surface.dialect() == dialect {
+            return Vec::new();
+        }
+        self.translated(dialect, target).map(|(_, notes)| notes).unwrap_or_default()
+    }
+
+    fn translated(
+        &self,
+        dialect: Dialect,
+        target: &Upstream<'_>,
+    ) -> Result<(Bytes, Vec<TranslationNote>), Vec<FieldError>> {
+        let mut report = dialogue::read::Report::default();
+        let dialogue = dialogue::read::dialogue(self, &mut report);
+        let body = dialogue::write::body(&dialogue, dialect, target, self.stream, &mut report);
+        report.errors.or((body, report.notes))
+    }
+
+    /// Keys that the surface's table does not name; only open surfaces have any.
+    pub(crate) fn unknown_keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let text = self.read().text;
+        let unknown = self.members.iter().filter(|entry| entry.field.is_none());
+        unknown.filter_map(move |entry| literal(text, entry.span).map(|member| member.key()))
     }
 
     /// The value of a known or unknown field, unless it is absent or `null`.
@@ -239,7 +275,7 @@ impl<'a> Read<'a> {
     }
 
     fn text(&self, key: &str) -> Option<String> {
-        self.get(key).and_then(Raw::string).map(std::borrow::Cow::into_owned)
+        self.get(key).and_then(Raw::string).map(Cow::into_owned)
     }
 
     fn flag(&self, key: &str) -> Option<bool> {
