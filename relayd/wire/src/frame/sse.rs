@@ -154,7 +154,9 @@ impl Sse {
             b"data" => {
                 if self.has_data {
                     is_plain = false;
-                    gather(&mut self.data, b"\n")?;
+                    // The standard joins with a line end; between JSON's tokens a blank means the
+                    // same, and the data stays on one line.
+                    gather(&mut self.data, b" ")?;
                 }
                 self.has_data = true;
                 gather(&mut self.data, value)?;

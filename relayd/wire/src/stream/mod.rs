@@ -246,6 +246,8 @@ impl Core {
             Ok((_, false)) | Err(_) if frame.name == b"error" => {
                 return Err(failure::plain(frame.data));
             }
+            // The answer is complete; what follows could only have been a report.
+            Ok((_, false)) | Err(_) if self.seen.finished => return Ok(()),
             Ok((_, false)) => return Err(WireError::Garbage("a frame that is no object")),
             Err(_) => return Err(WireError::Garbage("a frame that is not JSON")),
         };

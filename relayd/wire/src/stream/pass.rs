@@ -3,7 +3,7 @@
 //! What the client may see as it is goes out as a slice; a frame that names the model or reports
 //! usage is written again from its own slices. Content is never parsed into values.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::{Core, Writer};
 use crate::dialect::Dialect;
@@ -52,6 +52,7 @@ impl Core {
         let changes = spans.iter().any(|span| rewrites(key(text, *span, shift)));
         let first = !std::mem::replace(is_stamped, true);
         if let Some(run) = frame.run
+            && frame.name.is_empty()
             && !changes
             && !first
         {
@@ -116,7 +117,7 @@ impl Core {
             out.put_u8(b'\n');
         }
         out.put_slice(b"data: ");
-        put_line(frame.data, out);
+        out.put_slice(frame.data);
         out.put_slice(b"\n\n");
     }
 
@@ -168,14 +169,4 @@ fn opening(message: Raw<'_>, stamp: &Stamp, rewritten: &mut Object<'_>) {
         }
     }
     stamp.put(rewritten);
-}
-
-/// JSON on one line: line ends between its tokens become blanks, inside strings there are none.
-fn put_line(data: &[u8], out: &mut BytesMut) {
-    for (n, part) in data.split(|byte| matches!(byte, b'\n' | b'\r')).enumerate() {
-        if n > 0 {
-            out.put_u8(b' ');
-        }
-        out.put_slice(part);
-    }
 }
