@@ -57,9 +57,16 @@ pub(crate) struct Turn<'a> {
 pub(crate) enum Words<'a> {
     System(Vec<Part<'a>>),
     User(Vec<Part<'a>>),
-    Assistant { parts: Vec<Part<'a>>, calls: Vec<Call<'a>> },
+    Assistant {
+        parts: Vec<Part<'a>>,
+        calls: Vec<Call<'a>>,
+    },
     /// What a tool answered. `id` and `name` as literals.
-    Result { id: Cow<'a, str>, name: Option<Cow<'a, str>>, parts: Vec<Part<'a>> },
+    Result {
+        id: Cow<'a, str>,
+        name: Option<Cow<'a, str>>,
+        parts: Vec<Part<'a>>,
+    },
 }
 
 /// A part of a message.

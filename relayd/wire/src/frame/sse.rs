@@ -162,6 +162,9 @@ impl Sse {
                 gather(&mut self.data, value)?;
             }
             b"event" => {
+                if !value.iter().all(u8::is_ascii_graphic) {
+                    return Err(WireError::Garbage("an event name that is no word"));
+                }
                 is_plain &= !self.has_data && self.name.is_empty();
                 self.name.clear();
                 gather(&mut self.name, value)?;

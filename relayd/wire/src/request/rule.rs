@@ -35,7 +35,8 @@ pub(crate) enum Rule {
     Object,
     Objects,
     TextOrObject,
-    TextOrObjects,
+    /// The elements of the list are checked elsewhere.
+    TextOrList,
     Texts,
     /// One text or a list of at most this many.
     TextOrTexts(usize),
@@ -176,10 +177,8 @@ impl Rule {
                     expect_text(value, path, errors);
                 }
             }
-            Self::TextOrObjects => {
-                if kind == Kind::Array {
-                    objects(value, path, errors);
-                } else {
+            Self::TextOrList => {
+                if kind != Kind::Array {
                     expect_text(value, path, errors);
                 }
             }

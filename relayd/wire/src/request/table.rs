@@ -76,7 +76,7 @@ const ANTHROPIC: &[Field] = &[
     MODEL,
     MESSAGES,
     Field::ours("max_tokens", CAP).required(),
-    Field::kept("system", Rule::TextOrObjects),
+    Field::kept("system", Rule::TextOrList),
     Field::kept("temperature", UNIT),
     Field::kept("top_p", UNIT),
     Field::kept("top_k", COUNT),

@@ -58,12 +58,7 @@ pub(super) fn read<'a>(request: &'a ChatRequest, report: &mut Report) -> Dialogu
     dialogue
 }
 
-fn message<'a>(
-    message: Raw<'a>,
-    index: usize,
-    dialogue: &mut Dialogue<'a>,
-    report: &mut Report,
-) {
+fn message<'a>(message: Raw<'a>, index: usize, dialogue: &mut Dialogue<'a>, report: &mut Report) {
     let messages = Path::BODY.key("messages");
     let message_path = messages.index(index);
     let path = message_path.key("content");

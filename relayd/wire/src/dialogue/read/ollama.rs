@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::{NO_WORDS, Report, openai, stop};
-use crate::dialogue::{
-    Arguments, Call, Dialogue, Format, Image, Knob, Part, Setting, Turn, Words,
-};
+use crate::dialogue::{Arguments, Call, Dialogue, Format, Image, Knob, Part, Setting, Turn, Words};
 use crate::json::{Kind, Raw};
 use crate::request::{ChatRequest, Path};
 

@@ -2,9 +2,7 @@
 
 use super::{has_text, knobs, put_texts, texts_only};
 use crate::dialogue::read::Report;
-use crate::dialogue::{
-    Arguments, Call, Dialogue, Format, Image, Part, ToolChoice, Turn, Words,
-};
+use crate::dialogue::{Arguments, Call, Dialogue, Format, Image, Part, ToolChoice, Turn, Words};
 use crate::json::{Array, Object, unescape};
 use crate::request::{Upstream, stream_options};
 use crate::surface::{Dialect, EngineKind};

@@ -188,10 +188,11 @@ fn a_stream_cut_before_its_finish_is_truncated() {
             } else {
                 cuts += 1;
                 assert!(!run.seen.finished, "{} at {cut}", fixture.name);
-                assert!(matches!(
-                    run.end,
-                    Err(WireError::Truncated | WireError::Garbage(_))
-                ), "{} at {cut}: {run:?}", fixture.name);
+                assert!(
+                    matches!(run.end, Err(WireError::Truncated | WireError::Garbage(_))),
+                    "{} at {cut}: {run:?}",
+                    fixture.name
+                );
             }
         }
     }

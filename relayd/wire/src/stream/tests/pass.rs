@@ -14,7 +14,8 @@ fn text(parts: &[Bytes]) -> String {
 
 const ROLE: &str = "data: {\"id\":\"c1\",\"model\":\"tiny\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n";
 const HI: &str = "data: {\"id\":\"c1\", \"model\":\"tiny\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}],\"timings\":{\"prompt_n\":3,\"predicted_n\":1}}\n\n";
-const STOP: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const STOP: &str =
+    "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const USAGE: &str = "data: {\"id\":\"c1\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"extra\":{\"x\":1}}}\n\n";
 
 #[test]
@@ -99,7 +100,8 @@ fn the_tail_shows_what_was_billed() {
 fn an_answer_that_the_wallet_cuts_ends_in_order() {
     let billed = meters([3, 0, 0, 0, 1, 0]);
     let anthropic = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"c\"}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":2,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n";
-    let ollama = "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"x\"},\"done\":false}\n";
+    let ollama =
+        "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"x\"},\"done\":false}\n";
     let cut = TailReason::InsufficientCredits;
     for (surface, dialect, stream) in [
         (Surface::Openai, Dialect::Openai, HI),
@@ -125,7 +127,11 @@ fn an_answer_that_the_wallet_cuts_ends_in_order() {
             }
             Dialect::Anthropic => {
                 let kinds: Vec<&str> = all.iter().map(|f| f["type"].as_str().unwrap()).collect();
-                assert_eq!(kinds, ["content_block_stop", "message_delta", "message_stop"], "{name}");
+                assert_eq!(
+                    kinds,
+                    ["content_block_stop", "message_delta", "message_stop"],
+                    "{name}"
+                );
                 let index = if dialect == Dialect::Anthropic { 2 } else { 0 };
                 assert_eq!(all[0]["index"], index, "{name}");
                 assert_eq!(all[1]["delta"]["stop_reason"], "max_tokens", "{name}");
@@ -191,9 +197,8 @@ fn a_line_without_end_does_not_fill_the_memory() {
     for (dialect, start) in [(Dialect::Openai, "data: "), (Dialect::Ollama, "{\"a\":\"")] {
         let mut translator = translator(Surface::Openai, dialect, false);
         push(&mut translator, start);
-        let errors: Vec<usize> = (0..20)
-            .filter(|_| translator.push(&chunk, &mut Vec::new()).is_err())
-            .collect();
+        let errors: Vec<usize> =
+            (0..20).filter(|_| translator.push(&chunk, &mut Vec::new()).is_err()).collect();
         // A mebibyte is the bound; once failed it stays failed.
         assert_eq!(errors, (10..20).collect::<Vec<_>>(), "{dialect:?}");
     }
@@ -220,11 +225,7 @@ fn failures_look_as_each_surface_has_them() {
             "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"server_error\",\"message\":\"no \\\"luck\\\"\"},\"request_id\":\"req-1\"}\n\n",
             "{\"type\":\"error\",\"error\":{\"message\":\"no \\\"luck\\\"\",\"type\":\"server_error\",\"code\":502}}",
         ),
-        (
-            Surface::Ollama,
-            "{\"error\":\"no \\\"luck\\\"\"}\n",
-            "{\"error\":\"no \\\"luck\\\"\"}",
-        ),
+        (Surface::Ollama, "{\"error\":\"no \\\"luck\\\"\"}\n", "{\"error\":\"no \\\"luck\\\"\"}"),
     ] {
         let (kind, message) = (stream_error_kind(502), "no \"luck\"");
         let mut out = Vec::new();
