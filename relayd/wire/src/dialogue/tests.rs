@@ -4,8 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::dialect::{Dialect, EngineKind};
 use crate::request::{ChatRequest, Upstream};
-use crate::surface::{Dialect, EngineKind, Surface};
+use crate::surface::Surface;
 
 fn target(engine: EngineKind) -> Upstream<'static> {
     Upstream { model: "tiny", output_cap: 99, engine }

@@ -7,9 +7,9 @@ mod openai;
 use std::borrow::Cow;
 
 use super::{Dialogue, Image, Part, TranslationNote};
+use crate::dialect::Dialect;
 use crate::json::{Kind, Raw};
 use crate::request::{ChatRequest, Errors, Path};
-use crate::surface::Dialect;
 
 /// Why a part of a message was refused.
 const NO_WORDS: &str = "The engine's format cannot express this";

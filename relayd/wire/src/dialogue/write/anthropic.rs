@@ -1,11 +1,11 @@
 //! Writing a request in Anthropic's format.
 
 use super::{arguments, has_text, knobs, texts_only};
+use crate::dialect::Dialect;
 use crate::dialogue::read::Report;
 use crate::dialogue::{Dialogue, Format, Image, Part, ToolChoice, TranslationNote, Turn, Words};
 use crate::json::{Array, Object};
 use crate::request::{Path, Upstream};
-use crate::surface::Dialect;
 
 /// What a tool without parameters declares: the format insists on a schema.
 const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;

@@ -8,9 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::read::Report;
 use super::{Arguments, Dialogue, Knob, Part, Setting, Turn};
+use crate::dialect::{Dialect, EngineKind};
 use crate::json::{Object, document, unescape};
 use crate::request::{Path, Upstream};
-use crate::surface::{Dialect, EngineKind};
 
 /// What a format makes of a sampling setting.
 enum Fate {

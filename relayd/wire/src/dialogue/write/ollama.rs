@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::{arguments, knobs, openai, put_texts, texts_only};
+use crate::dialect::Dialect;
 use crate::dialogue::read::Report;
 use crate::dialogue::{Dialogue, Format, Image, Part, ToolChoice, Turn, Words};
 use crate::json::{Array, Object};
 use crate::request::{Path, Upstream};
-use crate::surface::Dialect;
 
 pub(super) fn write(
     dialogue: &Dialogue<'_>,

@@ -1,11 +1,11 @@
 //! Writing a request in the OpenAI format.
 
 use super::{has_text, knobs, put_texts, texts_only};
+use crate::dialect::{Dialect, EngineKind};
 use crate::dialogue::read::Report;
 use crate::dialogue::{Arguments, Call, Dialogue, Format, Image, Part, ToolChoice, Turn, Words};
 use crate::json::{Array, Object, unescape};
 use crate::request::{Upstream, stream_options};
-use crate::surface::{Dialect, EngineKind};
 
 pub(super) fn write(
     dialogue: &Dialogue<'_>,
