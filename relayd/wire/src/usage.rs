@@ -40,19 +40,38 @@ pub(crate) struct Meter {
     pub(crate) running: Tally,
     /// The last report as it came, to be shown again if it is what was billed.
     pub(crate) last: String,
+    /// A report counted output. The one that opens a message in Anthropic's format does not: it
+    /// says 1 or 2 whatever follows.
+    pub(crate) has_output: bool,
+    /// Running counts were seen.
+    pub(crate) has_timings: bool,
 }
 
 impl Meter {
     /// Takes in a report of a dialect.
     pub(crate) fn report(&mut self, dialect: Dialect, usage: Raw<'_>) {
         if is_report(usage) {
-            self.usage.usage(dialect, usage);
-            self.running.usage(dialect, usage);
+            self.has_output = true;
+            self.opening(dialect, usage);
             if dialect == Dialect::Openai {
                 self.last.clear();
                 self.last.push_str(usage.text());
             }
         }
+    }
+
+    /// Takes in a report that says nothing of the output yet.
+    pub(crate) fn opening(&mut self, dialect: Dialect, usage: Raw<'_>) {
+        if is_report(usage) {
+            self.usage.usage(dialect, usage);
+            self.running.usage(dialect, usage);
+        }
+    }
+
+    /// Takes in llama.cpp's running counts.
+    pub(crate) fn timings(&mut self, timings: Raw<'_>) {
+        self.has_timings = true;
+        self.running.timings(timings);
     }
 }
 
@@ -125,7 +144,7 @@ impl Tally {
     }
 
     /// Takes in llama.cpp's `timings`: what was evaluated and made so far.
-    pub(crate) fn timings(&mut self, timings: Raw<'_>) {
+    fn timings(&mut self, timings: Raw<'_>) {
         let mut of = |key| timings.get(key).and_then(|value| self.count(value));
         let (cached, fresh, made) = (of("cache_n"), of("prompt_n"), of("predicted_n"));
         if let Some(fresh) = fresh {

@@ -22,7 +22,9 @@ pub(crate) fn event<'a>(
     match kind.as_ref() {
         "message_start" => {
             if let Some(message) = object.get("message") {
-                usage(message, meter);
+                if let Some(usage) = message.get("usage") {
+                    meter.opening(Dialect::Anthropic, usage);
+                }
                 id(message, &mut sink);
             }
             return Ok(Heading::Opening);

@@ -35,7 +35,7 @@ pub(crate) fn chunk<'a>(
                     meter.report(Dialect::Openai, usage);
                 });
             }
-            "\"timings\"" => meter.running.timings(member.value),
+            "\"timings\"" => meter.timings(member.value),
             _ => {}
         }
     }

@@ -34,16 +34,22 @@ use outlet::Outlet;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// What the upstream's reports of usage say: the largest value of each of its counters, never
-    /// a sum. `None`: nothing reported; an explicit zero is `Some`.
+    /// a sum. `None`: nothing reported; an explicit zero is `Some`. Of a stream that is cut it is
+    /// what the engine had counted by then, and `None` where an engine counts at the end only.
     pub usage: Option<Meters>,
     /// The same with running counts taken in (llama.cpp's `timings`).
     pub running: Option<Meters>,
+    /// The prompt's meters, where the engine reports them before the answer (Anthropic's format);
+    /// the answer's meters are zero.
+    pub prompt: Option<Meters>,
     /// Pieces of content: text, reasoning, tool names and arguments. Not tokens: an engine may
     /// put several tokens into one piece and hold parts of a character back.
     pub deltas: u64,
     /// Bytes of UTF-8 in those pieces.
     pub out_bytes: u64,
-    /// The format's finish marker was seen.
+    /// The answer is complete and nothing more is to come: the format's end marker was seen
+    /// (`[DONE]`, `message_stop`, `done: true`), or the upstream closed after a finish reason. A
+    /// finish reason alone is not the end: the usage follows it.
     pub finished: bool,
     /// Content, a tool call or the finish was seen: from here on there is no retry.
     pub first_content: bool,
@@ -112,7 +118,7 @@ struct Ending<'a> {
     /// The engine's own closing frame; empty where there is none or it is of no use.
     held: &'a str,
     include_usage: bool,
-    /// Choices that have begun and not ended, a bit each.
+    /// Choices that have not ended, a bit each.
     open_choices: u32,
 }
 
@@ -191,9 +197,10 @@ impl Translator {
             // A document that is cut off cannot be told from one that is broken.
             Err(WireError::Garbage(_)) if self.core.seen.first_content => Err(WireError::Truncated),
             Err(error) => Err(error),
-            Ok(()) if self.core.seen.finished => Ok(()),
+            Ok(()) if self.core.seen.finished || self.core.is_complete() => Ok(()),
             Ok(()) => Err(WireError::Truncated),
         };
+        self.core.seen.finished |= ended.is_ok();
         ended.inspect_err(|error| self.failed = Some(error.clone()))
     }
 
@@ -234,8 +241,11 @@ impl Core {
         out: &mut Vec<Bytes>,
     ) -> Result<(), WireError> {
         if frame.data.trim_ascii() == b"[DONE]" {
+            if !self.seen.first_content {
+                // An end without anything before it is no answer.
+                return Err(WireError::Truncated);
+            }
             self.seen.finished = true;
-            self.first_content();
             return Ok(());
         }
         if frame.data.is_empty() {
@@ -247,7 +257,7 @@ impl Core {
                 return Err(failure::plain(frame.data));
             }
             // The answer is complete; what follows could only have been a report.
-            Ok((_, false)) | Err(_) if self.seen.finished => return Ok(()),
+            Ok((_, false)) | Err(_) if self.is_complete() => return Ok(()),
             Ok((_, false)) => return Err(WireError::Garbage("a frame that is no object")),
             Err(_) => return Err(WireError::Garbage("a frame that is not JSON")),
         };
@@ -286,18 +296,19 @@ impl Core {
             Dialect::Ollama => read::ollama::line(object, calls, meter, sink),
         }?;
         written?;
-        if self.dialect == Dialect::Anthropic && heading == Heading::Mark {
-            self.seen.finished = true;
-        }
+        self.seen.finished |= matches!(
+            (self.dialect, heading),
+            (Dialect::Anthropic, Heading::Mark) | (Dialect::Ollama, Heading::Closing)
+        );
         if self.seen.first_content {
             self.outlet.open();
         }
         Ok(heading)
     }
 
-    fn first_content(&mut self) {
-        self.seen.first_content = true;
-        self.outlet.open();
+    /// Whether every choice that began has ended.
+    const fn is_complete(&self) -> bool {
+        self.ended != 0 && self.begun & !self.ended == 0
     }
 
     fn flush(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), WireError> {
@@ -306,8 +317,16 @@ impl Core {
     }
 
     fn note_usage(&mut self) {
-        self.seen.usage = self.meter.usage.meters();
-        self.seen.running = self.meter.running.meters();
+        if self.meter.has_output {
+            self.seen.usage = self.meter.usage.meters();
+        }
+        if self.meter.has_output || self.meter.has_timings {
+            self.seen.running = self.meter.running.meters();
+        }
+        if self.dialect == Dialect::Anthropic {
+            let prompt = self.meter.usage.meters();
+            self.seen.prompt = prompt.map(|m| Meters { out_text: 0, out_reasoning: 0, ..m });
+        }
         self.seen.suspect = self.meter.usage.is_suspect();
     }
 }
@@ -322,7 +341,7 @@ impl Core {
             timing,
             held: &self.held,
             include_usage: self.include_usage,
-            open_choices: self.begun & !self.ended,
+            open_choices: if self.begun | self.ended == 0 { 1 } else { self.begun & !self.ended },
         };
         // Whatever waited for a first content that never came belongs to the answer after all.
         self.outlet.open();
@@ -383,12 +402,10 @@ fn note(seen: &mut Seen, begun: &mut u32, ended: &mut u32, event: &Event<'_>) {
         Event::Finish { choice, .. } => {
             *ended |= bit(choice);
             seen.first_content = true;
-            seen.finished = *ended & *begun == *begun;
             return;
         }
     };
     *begun |= bit(choice);
-    seen.finished &= *ended & *begun == *begun;
     seen.deltas += 1;
     seen.out_bytes += bytes;
     seen.first_content = true;

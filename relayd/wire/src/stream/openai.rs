@@ -108,8 +108,7 @@ impl Writer {
     pub(super) fn tail(&mut self, ending: &Ending<'_>, meter: &Meter, out: &mut BytesMut) {
         if ending.end == TailReason::InsufficientCredits {
             for choice in 0..u32::BITS {
-                let is_open = ending.open_choices & (1 << choice) != 0;
-                if is_open || (choice == 0 && ending.open_choices == 0) {
+                if ending.open_choices & (1 << choice) != 0 {
                     self.chunk(choice, Some(Finish::Length), out, |_| {});
                     out.truncate(out.len() - "}\n\n".len());
                     out.put_slice(b",\"end_reason\":\"insufficient_credits\"}\n\n");

@@ -29,7 +29,7 @@ impl Core {
             (Dialect::Openai, _) => self.pass_openai(object, frame, chunk, out),
             (Dialect::Anthropic | Dialect::Ollama, Heading::Closing) => {
                 // A report without a reason to stop is only a report.
-                if self.dialect == Dialect::Ollama || self.seen.finished {
+                if self.dialect == Dialect::Ollama || self.is_complete() {
                     object.text().clone_into(&mut self.held);
                 }
             }

@@ -370,6 +370,7 @@ const OPENAI_FAILURES: &[Fixture] = &[
         End::Truncated,
     ),
     openai("nothing", "", "", None, End::Truncated),
+    openai("nothing but an end", "data: [DONE]\n\n", "", None, End::Truncated),
     openai(
         "only roles",
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
@@ -512,7 +513,7 @@ data: {"type":"message_stop"}
         "an error after some text",
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"c\",\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"Internal\"}}\n\n",
         "x",
-        Some([1, 0, 0, 0, 1, 0]),
+        None,
         End::Upstream(Some(500)),
     ),
     anthropic(

@@ -80,6 +80,33 @@ fn usage_and_end_marker_wait_for_the_tail() {
 }
 
 #[test]
+fn a_finish_reason_is_not_yet_the_end() {
+    let mut translator = translator(Surface::Openai, Dialect::Openai, false);
+    push(&mut translator, &format!("{HI}{STOP}"));
+    // A reader that left here would miss the usage.
+    assert!(!translator.seen().finished);
+    push(&mut translator, USAGE);
+    assert!(!translator.seen().finished);
+    push(&mut translator, "data: [DONE]\n\n");
+    assert!(translator.seen().finished);
+}
+
+#[test]
+fn an_opening_report_does_not_count_the_answer() {
+    let fixture =
+        fixtures().find(|f| f.dialect == Dialect::Anthropic && f.name == "a text").unwrap();
+    let (before, after) = fixture.stream.split_once("event: message_delta").unwrap();
+    let mut translator = translator(Surface::Anthropic, Dialect::Anthropic, false);
+    push(&mut translator, before);
+    let seen = translator.seen();
+    // It says one token, whatever was sent: nothing to bill by.
+    assert_eq!((seen.usage, seen.running), (None, None));
+    assert_eq!(seen.prompt, Some(meters([9, 24, 0, 0, 0, 0])));
+    push(&mut translator, &format!("event: message_delta{after}"));
+    assert_eq!(translator.seen().usage, Some(meters([9, 24, 0, 0, 15, 0])));
+}
+
+#[test]
 fn the_tail_shows_what_was_billed() {
     let mut translator = translator(Surface::Openai, Dialect::Openai, true);
     push(&mut translator, &format!("{HI}{STOP}{USAGE}"));
