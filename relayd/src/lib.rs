@@ -29,6 +29,7 @@ pub mod routing;
 
 pub mod inference;
 
+pub mod api;
 pub mod supervisor;
 
 pub mod cli;
