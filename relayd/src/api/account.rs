@@ -218,10 +218,8 @@ pub(super) async fn pricing(
     face.needs_custom(&owner, "This price list")?;
     let snapshot = face.catalogue.snapshot();
     let row = |offer: &Offer| CustomerPrice { price: price_row(offer), is_override: false };
-    let pricing: Vec<CustomerPrice> = offered(&snapshot)
-        .flat_map(|listing| &listing.offers)
-        .map(|offer| row(offer))
-        .collect();
+    let pricing: Vec<CustomerPrice> =
+        offered(&snapshot).flat_map(|listing| &listing.offers).map(|offer| row(offer)).collect();
     print(&CustomerPricing { tier: owner.tier.clone(), total_count: pricing.len(), pricing })
 }
 

@@ -81,10 +81,16 @@ impl BodyBounds {
 }
 
 /// An answer whose frames come from a bounded channel: nothing is taken out of it before the
-/// client's connection takes it, so a slow reader holds the sender.
+/// client's connection takes it, so a slow reader holds the sender. `last` prints a fault that ends
+/// the stream.
 #[must_use]
-pub(super) fn stream(content_type: &'static str, frames: mpsc::Receiver<Bytes>) -> Response {
-    let frames = ReceiverStream::new(frames).map(Ok::<_, Infallible>);
+pub(super) fn stream(
+    content_type: &'static str,
+    frames: mpsc::Receiver<Result<Bytes, Fault>>,
+    last: impl Fn(&Fault) -> Bytes + Send + 'static,
+) -> Response {
+    let print = move |frame: Result<Bytes, Fault>| frame.unwrap_or_else(|fault| last(&fault));
+    let frames = ReceiverStream::new(frames).map(move |frame| Ok::<_, Infallible>(print(frame)));
     let mut response = Response::new(Body::from_stream(frames));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -141,14 +147,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_stands_still_holds_the_sender() {
-        let (sender, receiver) = mpsc::channel::<Bytes>(4);
-        let mut body = stream("text/event-stream", receiver).into_body();
+        let (sender, receiver) = mpsc::channel(4);
+        let last = |fault: &Fault| Bytes::from(fault.message.to_string());
+        let mut body = stream("text/event-stream", receiver, last).into_body();
+        let frame = || Ok(Bytes::from_static(b"data: x\n\n"));
         for _ in 0..4 {
-            sender.try_send(Bytes::from_static(b"data: x\n\n")).unwrap();
+            sender.try_send(frame()).unwrap();
         }
-        assert!(sender.try_send(Bytes::new()).is_err(), "nothing is taken ahead of the reader");
+        assert!(sender.try_send(frame()).is_err(), "nothing is taken ahead of the reader");
         body.frame().await.unwrap().unwrap();
-        sender.try_send(Bytes::from_static(b"data: y\n\n")).unwrap();
-        assert!(sender.try_send(Bytes::new()).is_err(), "one frame was read, one was let in");
+        sender.try_send(Err(Fault::new(Code::UpstreamError, "broken"))).unwrap();
+        assert!(sender.try_send(frame()).is_err(), "one frame was read, one was let in");
+        drop(sender);
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!(rest, "data: x\n\ndata: x\n\ndata: x\n\nbroken");
     }
 }

@@ -7,17 +7,18 @@
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use crate::domain::{Code, Fault, FieldError, Mode, ModeRequest, Source};
+use crate::domain::{Code, Fault, FieldError, Mode, ModeRequest, RequestId, Source};
 use crate::identity::Principal;
 use crate::inference::{Call, Reply};
-use crate::wire::{ChatRequest, Surface};
+use crate::wire::{ChatRequest, Surface, stream_error_frame, stream_error_kind};
 
 use super::access::caller;
 use super::body;
 use super::edge::Visit;
-use super::error::Refused;
+use super::error::{Refused, row};
 use super::routes::Chat;
 
 /// The header of an answer while the customer's credit is below its own threshold.
@@ -107,11 +108,14 @@ async fn serve(
         Some(key) => face.identity.is_low(key).await?,
         None => false,
     };
-    let call =
-        Call { principal, request_id: visit.request_id, request, offer, trace: visit.trace };
+    let request_id = visit.request_id;
+    let call = Call { principal, request_id, request, offer, trace: visit.trace };
     let mut response = match face.inference.chat(call).await? {
         Reply::Whole(answer) => body::json(answer),
-        Reply::Stream(frames) => body::stream(surface.stream_content_type(), frames),
+        Reply::Stream(frames) => {
+            let last = move |fault: &Fault| last_frame(surface, fault, request_id);
+            body::stream(surface.stream_content_type(), frames, last)
+        }
     };
     if low {
         response.headers_mut().insert(CREDIT_WARNING, HeaderValue::from_static("true"));
@@ -147,6 +151,13 @@ fn check_features(request: &ChatRequest, principal: &Principal) -> Result<(), Fa
         );
     }
     Ok(())
+}
+
+/// The frame that ends a stream in failure (contract section 9.9).
+fn last_frame(surface: Surface, fault: &Fault, request_id: RequestId) -> Bytes {
+    let status = row(fault.code).status;
+    let kind = stream_error_kind(status);
+    stream_error_frame(surface, status, kind, &fault.message, &request_id.to_string())
 }
 
 /// The family of routes that a format belongs to.

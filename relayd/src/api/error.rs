@@ -207,7 +207,14 @@ fn envelope<'a>(fault: &'a Fault, shape: Shape, request_id: RequestId) -> Envelo
     Envelope {
         kind: (shape == Shape::Anthropic).then_some("error"),
         detail: fields.map_or(Detail::Text(&fault.message), Detail::Fields),
-        error: Inner { code: fault.code.as_str(), kind, source, message: &fault.message, request_id, detail: fields },
+        error: Inner {
+            code: fault.code.as_str(),
+            kind,
+            source,
+            message: &fault.message,
+            request_id,
+            detail: fields,
+        },
     }
 }
 

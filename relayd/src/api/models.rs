@@ -201,7 +201,6 @@ pub(super) fn offered(snapshot: &CatalogueSnapshot) -> impl Iterator<Item = &Lis
     snapshot.listings().filter(|listing| !listing.offers.is_empty())
 }
 
-
 fn offers(snapshot: &CatalogueSnapshot) -> impl Iterator<Item = &Offer> {
     offered(snapshot).flat_map(|listing| &listing.offers).map(Arc::as_ref)
 }

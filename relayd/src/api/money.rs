@@ -17,7 +17,8 @@ pub struct Usd(pub Ncr);
 impl Serialize for Usd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // The text form of an amount is a JSON number.
-        let number = RawValue::from_string(self.0.to_string()).map_err(serde::ser::Error::custom)?;
+        let number =
+            RawValue::from_string(self.0.to_string()).map_err(serde::ser::Error::custom)?;
         number.serialize(serializer)
     }
 }

@@ -11,9 +11,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Code, CustomerId, Fault, FieldError, KeyId, Mode, ModelName, Ncr, Source};
-use crate::store::{
-    ApiKey, DAY_MS, GroupBy, KeyFilter, PAGE_MAX, Page, Span, UsageOf, UsageSum,
-};
+use crate::store::{ApiKey, DAY_MS, GroupBy, KeyFilter, PAGE_MAX, Page, Span, UsageOf, UsageSum};
 
 use super::access::account;
 use super::edge::Visit;
