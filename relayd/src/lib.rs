@@ -29,7 +29,9 @@ pub mod routing;
 
 pub mod inference;
 
+pub mod admin;
 pub mod api;
+
 pub mod supervisor;
 
 pub mod cli;

@@ -49,7 +49,9 @@ impl Wish {
             .map_err(|_| wrong("change.request_id must be a UUID".to_owned()))?;
         let said = change.reason.trim();
         if said.chars().count() > REASON_MAX_CHARS {
-            return Err(wrong(format!("change.reason has more than {REASON_MAX_CHARS} characters")));
+            return Err(wrong(format!(
+                "change.reason has more than {REASON_MAX_CHARS} characters"
+            )));
         }
         if reason == Reason::Needed && said.is_empty() {
             return Err(wrong("change.reason is needed: say why, for the audit log".to_owned()));

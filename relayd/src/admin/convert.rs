@@ -154,11 +154,7 @@ pub(super) fn tier(tier: &Tier, version: u64) -> proto::Tier {
 }
 
 pub(super) const fn limits(limits: &RateLimits) -> proto::RateLimits {
-    proto::RateLimits {
-        direct: limits.direct,
-        opengpu: limits.opengpu,
-        global: limits.global,
-    }
+    proto::RateLimits { direct: limits.direct, opengpu: limits.opengpu, global: limits.global }
 }
 
 pub(super) const fn severity(severity: Severity) -> proto::Severity {
@@ -268,10 +264,7 @@ pub(super) fn traffic(traffic: &Traffic) -> proto::Traffic {
 }
 
 pub(super) const fn key_now(activity: &KeyActivity) -> proto::KeyNow {
-    proto::KeyNow {
-        in_flight: activity.in_flight,
-        requests_per_ks: activity.requests_per_ks,
-    }
+    proto::KeyNow { in_flight: activity.in_flight, requests_per_ks: activity.requests_per_ks }
 }
 
 pub(super) fn live_request(request: &RequestView) -> proto::Request {

@@ -26,10 +26,9 @@ const fn grpc(code: Code) -> Grpc {
         | Code::UpstreamInvalidRequest
         | Code::IdempotencyKeyReused
         | Code::ContentTypeUnsupported => Grpc::InvalidArgument,
-        Code::InvalidApiKey
-        | Code::InvalidToken
-        | Code::KeyRevoked
-        | Code::MissingCredentials => Grpc::Unauthenticated,
+        Code::InvalidApiKey | Code::InvalidToken | Code::KeyRevoked | Code::MissingCredentials => {
+            Grpc::Unauthenticated
+        }
         Code::CredentialNotPermitted
         | Code::KeyNotOwned
         | Code::ScopeDenied

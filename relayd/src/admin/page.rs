@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn sizes_have_a_default_and_a_bound() {
         assert_eq!(asked(None).unwrap(), Asked { rows: 100, after: None });
-        assert_eq!(asked(page(1_000, "x")).unwrap(), Asked { rows: 1_000, after: Some("x".into()) });
+        assert_eq!(
+            asked(page(1_000, "x")).unwrap(),
+            Asked { rows: 1_000, after: Some("x".into()) }
+        );
         assert!(asked(page(1_001, "")).is_err());
         assert!(asked(page(1, &"x".repeat(257))).is_err());
     }
@@ -94,7 +97,7 @@ mod tests {
     fn pages_join_to_the_whole() {
         let names = ["a", "b", "c", "d", "e"];
         for size in 1..=6 {
-            let mut seen = Vec::new();
+            let mut seen: Vec<&&str> = Vec::new();
             let mut token = String::new();
             loop {
                 let asked = asked(page(size, &token)).unwrap();

@@ -128,13 +128,33 @@ impl Admin {
             .add_service(v1)
             .add_service(v1alpha)
             .add_service(bounded!(session_service_server, SessionServiceServer, services.session))
-            .add_service(bounded!(overview_service_server, OverviewServiceServer, services.overview))
-            .add_service(bounded!(operators_service_server, OperatorsServiceServer, services.operators))
-            .add_service(bounded!(customers_service_server, CustomersServiceServer, services.customers))
+            .add_service(bounded!(
+                overview_service_server,
+                OverviewServiceServer,
+                services.overview
+            ))
+            .add_service(bounded!(
+                operators_service_server,
+                OperatorsServiceServer,
+                services.operators
+            ))
+            .add_service(bounded!(
+                customers_service_server,
+                CustomersServiceServer,
+                services.customers
+            ))
             .add_service(bounded!(keys_service_server, KeysServiceServer, services.keys))
             .add_service(bounded!(models_service_server, ModelsServiceServer, services.models))
-            .add_service(bounded!(catalogue_service_server, CatalogueServiceServer, services.catalogue))
-            .add_service(bounded!(backends_service_server, BackendsServiceServer, services.backends))
+            .add_service(bounded!(
+                catalogue_service_server,
+                CatalogueServiceServer,
+                services.catalogue
+            ))
+            .add_service(bounded!(
+                backends_service_server,
+                BackendsServiceServer,
+                services.backends
+            ))
             .add_service(bounded!(usage_service_server, UsageServiceServer, services.usage))
             .add_service(bounded!(events_service_server, EventsServiceServer, services.events))
             .add_service(bounded!(audit_service_server, AuditServiceServer, services.audit));

@@ -44,7 +44,14 @@ pub(super) trait Watched: Clone + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct Shared<W: Watched> {
     source: W,
-    newest: Arc<Mutex<Option<(Instant, Arc<W::View>)>>>,
+    newest: Arc<Mutex<Option<Seen<W::View>>>>,
+}
+
+/// A view, and when its computation began.
+#[derive(Debug)]
+struct Seen<V> {
+    at: Instant,
+    view: Arc<V>,
 }
 
 impl<W: Watched> Clone for Shared<W> {
@@ -62,14 +69,14 @@ impl<W: Watched> Shared<W> {
     /// wait for it.
     pub(super) async fn view(&self, max_age: Duration) -> Result<Arc<W::View>, Fault> {
         let mut newest = self.newest.lock().await;
-        if let Some((at, view)) = &*newest
-            && at.elapsed() < max_age
+        if let Some(seen) = &*newest
+            && seen.at.elapsed() < max_age
         {
-            return Ok(Arc::clone(view));
+            return Ok(Arc::clone(&seen.view));
         }
         let at = Instant::now();
         let view = Arc::new(self.source.view().await?);
-        *newest = Some((at, Arc::clone(&view)));
+        *newest = Some(Seen { at, view: Arc::clone(&view) });
         Ok(view)
     }
 
@@ -90,9 +97,10 @@ impl<W: Watched> Shared<W> {
         async_stream::try_stream! {
             let mut sent = self.view(max_age).await.map_err(|fault| status(&fault))?;
             let mut seq = 1;
-            yield W::snapshot(seq, &sent);
+            // Set before anything is given out: the time that a reader takes counts too.
             let mut tick = Instant::now() + interval;
             let mut beat = Instant::now() + HEARTBEAT;
+            yield W::snapshot(seq, &sent);
             loop {
                 let stopped = tokio::select! {
                     () = stop.cancelled() => true,

@@ -217,6 +217,7 @@ pub(super) async fn create(
         None => Restrictions::default(),
     };
     let asked = KeyRequest {
+        id: None,
         customer: owner.customer_id.clone(),
         name: body.name,
         denied_scopes: restrictions.denied_scopes,

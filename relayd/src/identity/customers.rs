@@ -15,6 +15,8 @@ const EMAIL_MAX_CHARS: usize = 254;
 /// A customer to make.
 #[derive(Clone, Debug)]
 pub struct CustomerRequest {
+    /// Its id, where the caller chose one so that a repeated request names the same customer.
+    pub id: Option<CustomerId>,
     /// The name, for people.
     pub name: String,
     /// The e-mail address; may be empty.
@@ -73,7 +75,10 @@ impl Identity {
         check_text("name", &request.name, 1, NAME_MAX_CHARS)?;
         check_text("email", &request.email, 0, EMAIL_MAX_CHARS)?;
         self.check_tier(&request.tier)?;
-        let id: CustomerId = random_id("cus_")?.parse().map_err(|_| Fault::internal())?;
+        let id = match request.id {
+            Some(id) => id,
+            None => random_id("cus_")?.parse().map_err(|_| Fault::internal())?,
+        };
         let new = NewCustomer {
             id: id.clone(),
             name: request.name,

@@ -25,6 +25,8 @@ const DENIED_SCOPES_MAX: usize = 1_000;
 /// A key to make.
 #[derive(Clone, Debug)]
 pub struct KeyRequest {
+    /// Its id, where the caller chose one so that a repeated request names the same key.
+    pub id: Option<KeyId>,
     /// Whose.
     pub customer: CustomerId,
     /// Its name: 3 to 100 characters, unique for the customer, not beginning with `__`.
@@ -101,7 +103,7 @@ impl Identity {
         check_budget(request.budget)?;
         let secret = Secret::generate(SecretKind::ApiKey).map_err(|error| no_randomness(&error))?;
         let digest = self.0.peppers.digest(secret.expose());
-        let id = key_id()?;
+        let id = request.id.map_or_else(key_id, Ok)?;
         if let Some(budget) = request.budget {
             // Before the key exists, so that no moment sees it without its cap.
             let change = BudgetChange::Set(budget);

@@ -46,6 +46,7 @@ impl World {
 
     async fn customer(&self, tier: &str) -> CustomerId {
         let request = CustomerRequest {
+            id: None,
             name: "Acme".to_owned(),
             email: String::new(),
             tier: tier.to_owned(),
@@ -64,6 +65,7 @@ fn identity(store: &Store, catalogue: &Catalogue, peppers: &[&[u8]]) -> Identity
 
 fn request(customer: &CustomerId, name: &str) -> KeyRequest {
     KeyRequest {
+        id: None,
         customer: customer.clone(),
         name: name.to_owned(),
         denied_scopes: Vec::new(),
@@ -312,6 +314,7 @@ async fn customers_have_a_tier_that_exists() {
     let world = World::new().await;
     for tier in ["guest", "nope", ""] {
         let request = CustomerRequest {
+            id: None,
             name: "Acme".to_owned(),
             email: String::new(),
             tier: tier.to_owned(),

@@ -42,8 +42,7 @@ impl Audit {
         request: proto::ListAuditRequest,
     ) -> Result<proto::ListAuditResponse, Fault> {
         let asked = page::asked(request.page)?;
-        let found =
-            self.audit.list(&request.object, &asked.stored()).await.map_err(page::fault)?;
+        let found = self.audit.list(&request.object, &asked.stored()).await.map_err(page::fault)?;
         let entries = found
             .rows
             .into_iter()
@@ -61,10 +60,7 @@ impl Audit {
                 hash: hex::encode(row.hash),
             })
             .collect();
-        Ok(proto::ListAuditResponse {
-            entries,
-            next_page_token: found.next.unwrap_or_default(),
-        })
+        Ok(proto::ListAuditResponse { entries, next_page_token: found.next.unwrap_or_default() })
     }
 }
 

@@ -210,8 +210,11 @@ impl Backends {
             BackendEdit::Weight(weight) => after.weight = weight,
             BackendEdit::Intake(intake) => after.state = intended(intake, &before).into(),
         }
-        let edit =
-            Change::EditBackend { id: known.clone(), expected: Some(wish.expected), edit: act.edit };
+        let edit = Change::EditBackend {
+            id: known.clone(),
+            expected: Some(wish.expected),
+            edit: act.edit,
+        };
         let trail = wish.act.record(Some(&before), Some(&after));
         self.store.write(vec![edit], Some(trail)).await?;
         self.settle(&known, act.edit, after.version).await?;

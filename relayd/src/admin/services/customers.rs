@@ -194,8 +194,7 @@ impl Customers {
     ) -> Result<proto::CreditCustomerResponse, Fault> {
         const ACTION: &str = "CustomersService/CreditCustomer";
         let customer: CustomerId = id(&request.customer_id)?;
-        let wish =
-            Wish::new(caller, request.change, ACTION, &request.customer_id, Reason::Needed)?;
+        let wish = Wish::new(caller, request.change, ACTION, &request.customer_id, Reason::Needed)?;
         if let Some(made) = self.changes.answered(&wish).await? {
             return Ok(made);
         }
@@ -215,12 +214,7 @@ impl Customers {
     }
 
     /// Credit in, or out where it is negative: once for each wish. The transaction's id.
-    async fn give(
-        &self,
-        wish: &Wish,
-        customer: &CustomerId,
-        amount: Ncr,
-    ) -> Result<String, Fault> {
+    async fn give(&self, wish: &Wish, customer: &CustomerId, amount: Ncr) -> Result<String, Fault> {
         let request = CreditRequest {
             customer: customer.clone(),
             amount,

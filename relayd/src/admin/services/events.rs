@@ -87,9 +87,6 @@ impl Events {
         let filter = EventFilter { kind_prefix: request.kind_prefix, subject: request.subject };
         let found = self.store.events(&filter, &asked.stored()).await.map_err(page::fault)?;
         let events = found.rows.into_iter().map(|row| convert::event(&Event::from(row))).collect();
-        Ok(proto::ListEventsResponse {
-            events,
-            next_page_token: found.next.unwrap_or_default(),
-        })
+        Ok(proto::ListEventsResponse { events, next_page_token: found.next.unwrap_or_default() })
     }
 }

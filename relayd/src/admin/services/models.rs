@@ -54,8 +54,7 @@ impl ModelsService for Models {
         &self,
         _: Request<proto::ListTiersRequest>,
     ) -> Result<Response<proto::ListTiersResponse>, Status> {
-        let rows =
-            self.store.catalogue().await.map_err(|error| status(&Fault::from(error)))?.tiers;
+        let rows = self.store.catalogue().await.map_err(|error| status(&Fault::from(error)))?.tiers;
         let tiers = rows.iter().map(|tier| convert::tier(&tier.row, tier.version)).collect();
         Ok(Response::new(proto::ListTiersResponse { tiers }))
     }

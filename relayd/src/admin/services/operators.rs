@@ -77,7 +77,9 @@ impl Operators {
         if self.store.operators().await?.iter().any(|operator| operator.name == name) {
             return Err(Fault::new(
                 Code::FailedPrecondition,
-                format!("there is an operator '{name}' already, or there was: names are not reused"),
+                format!(
+                    "there is an operator '{name}' already, or there was: names are not reused"
+                ),
             ));
         }
         let after = proto::Operator {

@@ -157,10 +157,15 @@ fn about_traffic(errors_ppm: u32, shed: u64) -> Vec<proto::Attention> {
     };
     let mut found = Vec::new();
     if errors_ppm > ERRORS_WARN_PPM {
-        found.push(warning(format!("{} % of the last minute's requests failed", errors_ppm / 10_000)));
+        found.push(warning(format!(
+            "{} % of the last minute's requests failed",
+            errors_ppm / 10_000
+        )));
     }
     if shed > 0 {
-        found.push(warning(format!("{shed} requests were refused for want of capacity in the last minute")));
+        found.push(warning(format!(
+            "{shed} requests were refused for want of capacity in the last minute"
+        )));
     }
     found
 }
@@ -168,7 +173,10 @@ fn about_traffic(errors_ppm: u32, shed: u64) -> Vec<proto::Attention> {
 fn about_money(money: &proto::Money) -> Option<proto::Attention> {
     (money.breaches > 0).then(|| proto::Attention {
         severity: proto::Severity::Critical.into(),
-        text: format!("{} invariants of the ledger do not hold: relayd ledger audit", money.breaches),
+        text: format!(
+            "{} invariants of the ledger do not hold: relayd ledger audit",
+            money.breaches
+        ),
         screen: "events".to_owned(),
         subject: String::new(),
         since_ms: money.checked_at_ms,

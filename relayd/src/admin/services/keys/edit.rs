@@ -192,8 +192,7 @@ impl Keys {
         let amount = Ncr::new(request.amount_ncr);
         let changed = self.identity.top_up_key(&row, amount, wish.asked(None)).await?;
         let before = convert::key(&row);
-        let after =
-            proto::Key { budget_ncr: changed.now.map(Ncr::get), ..before.clone() };
+        let after = proto::Key { budget_ncr: changed.now.map(Ncr::get), ..before.clone() };
         self.changes.record(wish.act.record(Some(&before), Some(&after))).await?;
         self.tell(EventKind::KeyToppedUp, &wish, &row, &format!("topped up by ${amount}"));
         Ok(after)
