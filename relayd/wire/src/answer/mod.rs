@@ -30,6 +30,9 @@ pub struct Answer {
     pub finish: Finish,
     /// Some count was negative, broken, absurd or contradicts another and was left out.
     pub suspect: bool,
+    /// Part of `usage` is an estimate: llama.cpp's servers count one of several choices only, so
+    /// the others are counted by their bytes.
+    pub estimated: bool,
 }
 
 /// The events of an answer, put together.
@@ -42,6 +45,9 @@ struct Reply<'a> {
     finish: Option<Finish>,
     stop_sequence: Option<&'a str>,
     out_bytes: u64,
+    /// The part of those bytes that the first choice has.
+    first_bytes: u64,
+    choices: u32,
 }
 
 /// A tool call.
@@ -79,7 +85,11 @@ pub fn answer(
         Dialect::Anthropic => read::anthropic::body(object, &mut meter, take),
         Dialect::Ollama => read::ollama::body(object, &mut meter, take),
     }?;
-    let usage = meter.usage.meters();
+    let mut usage = meter.usage.meters();
+    let estimated = reply.choices > 1 && counts_one_choice(object, usage.as_ref());
+    if let Some(usage) = usage.as_mut().filter(|_| estimated) {
+        usage.out_text = reply.scaled(usage.out_text);
+    }
     let mut out = BytesMut::with_capacity(upstream_body.len() + 256);
     if surface.dialect() == dialect {
         splice::body(dialect, object, stamp, &mut out);
@@ -93,42 +103,67 @@ pub fn answer(
         out_bytes: reply.out_bytes,
         finish: reply.finish.unwrap_or(Finish::Unknown),
         suspect: meter.usage.is_suspect(),
+        estimated,
     })
 }
 
+/// Whether the usage of an answer with several choices is that of one of them: llama.cpp's servers
+/// repeat the measurements of the first choice, and its count is the whole they report.
+fn counts_one_choice(answer: Raw<'_>, usage: Option<&Meters>) -> bool {
+    let made = answer.get("timings").and_then(|timings| timings.get("predicted_n"));
+    let made = made.and_then(|made| made.text().parse().ok());
+    made.is_some() && made == usage.map(Meters::output)
+}
+
 impl<'a> Reply<'a> {
+    /// Tokens of all choices, if the first one's bytes make `first` tokens.
+    fn scaled(&self, first: u64) -> u64 {
+        let all = u128::from(first) * u128::from(self.out_bytes);
+        let all = all.div_ceil(u128::from(self.first_bytes.max(1)));
+        u64::try_from(all).unwrap_or(u64::MAX).max(first)
+    }
+
+    fn count(&mut self, choice: u32, bytes: u64) {
+        self.out_bytes += bytes;
+        if choice == 0 {
+            self.first_bytes += bytes;
+        }
+    }
+
     fn take(&mut self, event: Event<'a>) {
         match event {
             Event::Id(_) | Event::Foreign => {}
             Event::Text { choice, text } => {
-                self.out_bytes += literal_len(text);
+                self.count(choice, literal_len(text));
                 if choice == 0 {
                     self.text.push(text);
                 }
             }
             Event::Reasoning { choice, text } => {
-                self.out_bytes += literal_len(text);
+                self.count(choice, literal_len(text));
                 if choice == 0 {
                     self.reasoning.push(text);
                 }
             }
             Event::ToolStart { choice, slot, id, name } => {
-                self.out_bytes += literal_len(name);
+                self.count(choice, literal_len(name));
                 if choice == 0 {
                     self.calls.push(Call { slot, id, name, arguments: Vec::new() });
                 }
             }
             Event::ToolArguments { choice, slot, piece } => {
-                self.out_bytes += match piece {
+                let bytes = match piece {
                     Piece::Literal(text) => literal_len(text),
                     Piece::Json(text) => text.len() as u64,
                 };
+                self.count(choice, bytes);
                 let call = self.calls.iter_mut().rev().find(|call| call.slot == slot);
                 if let Some(call) = call.filter(|_| choice == 0) {
                     call.arguments.push(piece);
                 }
             }
             Event::Finish { choice, finish, stop_sequence } => {
+                self.choices += 1;
                 if choice == 0 {
                     self.finish = Some(finish);
                     self.stop_sequence = stop_sequence;

@@ -18,8 +18,8 @@ pub(super) fn body(dialect: Dialect, answer: Raw<'_>, stamp: &Stamp, out: &mut B
             }
             // An upstream that is a relay itself has its own.
             "task_id" | "task_address" | "mode" => {}
-            // llama.cpp's own measurements of this host.
-            "timings" if dialect == Dialect::Openai => {}
+            // llama.cpp's own measurements and settings of its host.
+            "timings" | "__verbose" if dialect == Dialect::Openai => {}
             key => {
                 object.json(key, member.value.text());
             }

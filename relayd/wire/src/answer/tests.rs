@@ -205,3 +205,16 @@ fn an_upstreams_words_are_cut_to_a_bound() {
     };
     assert_eq!((kind.len(), message.len()), (500, 500));
 }
+
+#[test]
+fn choices_that_an_engine_does_not_count_are_counted_by_their_bytes() {
+    let two = r#"{"choices":[{"finish_reason":"length","index":0,"message":{"role":"assistant","content":"utorutor sh"}},{"finish_reason":"length","index":1,"message":{"role":"assistant","content":"utorutor sh, and"}}],"model":"relay-tiny","usage":{"completion_tokens":3,"prompt_tokens":20,"total_tokens":23},"timings":{"cache_n":19,"prompt_n":1,"predicted_n":3}}"#;
+    let (_, answer) = through(Surface::Openai, Dialect::Openai, two).unwrap();
+    let usage = answer.usage.unwrap();
+    // 11 bytes are 3 tokens, so 27 bytes are 8.
+    assert_eq!((usage.in_uncached, usage.out_text, answer.estimated), (20, 8, true));
+    // A vendor counts them all.
+    let counted = two.replace(r#""timings""#, r#""times""#);
+    let (_, answer) = through(Surface::Openai, Dialect::Openai, &counted).unwrap();
+    assert_eq!((answer.usage.unwrap().out_text, answer.estimated), (3, false));
+}

@@ -31,6 +31,20 @@ pub(crate) enum Event<'a> {
     Finish { choice: u32, finish: Finish, stop_sequence: Option<&'a str> },
 }
 
+impl Event<'_> {
+    /// The answer it belongs to, of several.
+    pub(crate) const fn choice(&self) -> u32 {
+        match *self {
+            Self::Id(_) | Self::Foreign => 0,
+            Self::Text { choice, .. }
+            | Self::Reasoning { choice, .. }
+            | Self::ToolStart { choice, .. }
+            | Self::ToolArguments { choice, .. }
+            | Self::Finish { choice, .. } => choice,
+        }
+    }
+}
+
 /// A piece of a tool call's arguments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece<'a> {

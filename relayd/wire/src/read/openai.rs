@@ -7,16 +7,18 @@ use crate::finish::Finish;
 use crate::json::{Kind, Raw};
 use crate::usage::{Meter, is_report};
 
-/// Reads one chunk of a stream.
+/// Reads one chunk of a stream. `is_parted` says that some choices have begun and not ended while
+/// others have.
 ///
 /// # Errors
 /// The error that the chunk reports.
 pub(crate) fn chunk<'a>(
     object: Raw<'a>,
+    is_parted: bool,
     meter: &mut Meter,
     mut sink: impl FnMut(Event<'a>),
 ) -> Result<Heading, WireError> {
-    let (mut choices, mut has_usage) = (None, false);
+    let (mut choices, mut usage) = (None, None);
     for member in object.members() {
         match member.literal {
             "\"error\"" if !member.value.is_null() => return Err(failure(object)),
@@ -25,10 +27,7 @@ pub(crate) fn chunk<'a>(
             }
             "\"id\"" => member.value.literal().into_iter().for_each(|id| sink(Event::Id(id))),
             "\"choices\"" => choices = Some(member.value),
-            "\"usage\"" => {
-                has_usage = is_report(member.value);
-                meter.report(Dialect::Openai, member.value);
-            }
+            "\"usage\"" => usage = Some(member.value).filter(|usage| is_report(*usage)),
             // Groq puts the report one level deeper.
             "\"x_groq\"" => {
                 member.value.get("usage").into_iter().for_each(|usage| {
@@ -44,11 +43,17 @@ pub(crate) fn chunk<'a>(
         count += 1;
         one(choice, position, meter, &mut sink);
     }
-    Ok(match (count, has_usage, choices) {
-        (0, true, _) => Heading::Closing,
+    Ok(match (count, usage, choices) {
+        (0, Some(usage), _) => {
+            meter.closing(usage, is_parted);
+            Heading::Closing
+        }
         // Neither choices nor usage: a sign of life of some proxy.
-        (0, false, None) => Heading::Mark,
-        _ => Heading::Content,
+        (0, None, None) => Heading::Mark,
+        (_, usage, _) => {
+            usage.into_iter().for_each(|usage| meter.report(Dialect::Openai, usage));
+            Heading::Content
+        }
     })
 }
 

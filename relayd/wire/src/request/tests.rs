@@ -303,6 +303,9 @@ fn a_request_is_read() {
         let request = scan(Surface::Ollama, &body(Surface::Ollama, &more)).unwrap();
         assert_eq!(request.output_cap(), read, "{cap}");
     }
+    // Where the format has no `n`, the word means nothing.
+    let request = scan(Surface::Ollama, &body(Surface::Ollama, r#","n":1000000"#)).unwrap();
+    assert_eq!(request.choices(), 1);
 }
 
 #[test]

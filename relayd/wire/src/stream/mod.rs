@@ -280,6 +280,7 @@ impl Core {
     ) -> Result<Heading, WireError> {
         let is_pass = self.surface.dialect() == self.dialect;
         let Self { seen, meter, outlet, writer, stamp, begun, ended, calls, .. } = self;
+        let is_parted = *ended != 0 && *begun & !*ended != 0;
         let mut written = Ok(());
         let known = meter.running;
         let sink = |event: Event<'_>| {
@@ -291,7 +292,7 @@ impl Core {
             }
         };
         let heading = match self.dialect {
-            Dialect::Openai => read::openai::chunk(object, meter, sink),
+            Dialect::Openai => read::openai::chunk(object, is_parted, meter, sink),
             Dialect::Anthropic => read::anthropic::event(object, meter, sink),
             Dialect::Ollama => read::ollama::line(object, calls, meter, sink),
         }?;
@@ -373,6 +374,8 @@ impl Writer {
     ) -> Result<(), WireError> {
         match self {
             Self::Openai(writer) => writer.write(event, stamp, out),
+            // The other formats have one answer only.
+            _ if event.choice() > 0 => {}
             Self::Anthropic(writer) => writer.write(event, stamp, known, out),
             Self::Ollama(writer) => return writer.write(event, stamp, out),
         }

@@ -66,8 +66,7 @@ impl Core {
                 "\"model\"" => {
                     rewritten.text("model", &stamp.model);
                 }
-                "\"usage\"" | "\"timings\"" | "\"x_groq\"" | "\"task_id\"" | "\"task_address\""
-                | "\"mode\"" => {}
+                key if rewrites(key) => {}
                 _ => {
                     let member = text.get(span.key - shift..span.end - shift);
                     rewritten.spliced(member.unwrap_or_default().as_bytes());
@@ -141,7 +140,8 @@ fn key(text: &str, span: Span, shift: usize) -> &str {
     text.get(span.key - shift..span.key_end - shift).unwrap_or_default()
 }
 
-/// Whether a chunk with that member has to be written again.
+/// Whether a chunk with that member has to be written again: the model's name is replaced, the
+/// rest is the engine's own business (usage and measurements) or Relay's.
 fn rewrites(key: &str) -> bool {
     matches!(
         key,
@@ -149,6 +149,7 @@ fn rewrites(key: &str) -> bool {
             | "\"usage\""
             | "\"timings\""
             | "\"x_groq\""
+            | "\"__verbose\""
             | "\"task_id\""
             | "\"task_address\""
             | "\"mode\""

@@ -207,6 +207,35 @@ data: [DONE]
         End::Finished,
     ),
     openai(
+        "two choices that report one by one, as llama.cpp's do",
+        r#"data: {"choices":[{"finish_reason":null,"index":1,"delta":{"role":"assistant","content":null}}],"model":"relay-tiny"}
+
+data: {"choices":[{"finish_reason":null,"index":1,"delta":{"content":"utor"}}],"model":"relay-tiny"}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"model":"relay-tiny"}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"utor"}}],"model":"relay-tiny"}
+
+data: {"choices":[{"finish_reason":null,"index":1,"delta":{"content":" sh"}}],"model":"relay-tiny"}
+
+data: {"choices":[{"finish_reason":"length","index":1,"delta":{}}],"model":"relay-tiny"}
+
+data: {"choices":[],"model":"relay-tiny","usage":{"completion_tokens":2,"prompt_tokens":20,"total_tokens":22,"prompt_tokens_details":{"cached_tokens":19}},"timings":{"cache_n":19,"prompt_n":1,"predicted_n":2}}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":" x"}}],"model":"relay-tiny"}
+
+data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}],"model":"relay-tiny"}
+
+data: {"choices":[],"model":"relay-tiny","usage":{"completion_tokens":3,"prompt_tokens":20,"total_tokens":23,"prompt_tokens_details":{"cached_tokens":19}},"timings":{"cache_n":19,"prompt_n":1,"predicted_n":3}}
+
+data: [DONE]
+
+"#,
+        "utorutor sh x",
+        Some([1, 19, 0, 0, 5, 0]),
+        End::Finished,
+    ),
+    openai(
         "a tool call in pieces",
         r#"data: {"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"weather","arguments":""}}]},"finish_reason":null}]}
 
