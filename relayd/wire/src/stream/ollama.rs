@@ -2,7 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Ending, TailReason};
+use super::TailReason;
+use super::flow::Ending;
 use crate::Dialect;
 use crate::error::WireError;
 use crate::finish::Finish;

@@ -3,7 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use relay_domain::Meters;
 
-use super::{Ending, TailReason};
+use super::TailReason;
+use super::flow::Ending;
 use crate::Dialect;
 use crate::finish::Finish;
 use crate::json::{Object, put_string};

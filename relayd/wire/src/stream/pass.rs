@@ -5,14 +5,14 @@
 
 use bytes::{BufMut, Bytes};
 
-use super::{Core, Writer};
+use super::flow::{Flow, Writer};
 use crate::dialect::Dialect;
 use crate::frame::Frame;
 use crate::json::{Object, Raw, Span};
 use crate::read::Heading;
 use crate::stamp::Stamp;
 
-impl Core {
+impl Flow {
     /// Handles a frame that was read.
     pub(super) fn pass(
         &mut self,
