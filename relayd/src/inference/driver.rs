@@ -110,7 +110,7 @@ impl Driver {
                 return;
             }
         };
-        let Begun { mut permit, attempt, sent, body } = begun;
+        let Begun { permit, attempt, sent, body } = begun;
         let backend = permit.backend().id().clone();
         let (ttft, first) = (sent.elapsed(), self.task.began.elapsed());
         live.first_byte();
