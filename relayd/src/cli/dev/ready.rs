@@ -43,6 +43,6 @@ impl Ready {
     pub(super) fn write(&self, file: &Path) -> io::Result<()> {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
-        super::secrets::write_private(file, &json)
+        crate::cli::private::write(file, &json)
     }
 }

@@ -1,11 +1,12 @@
 //! The secrets that `relayd dev` makes at its first start and reuses at every later one.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::cli::private;
 
 /// Bytes of a pepper: as many as the hash that it keys.
 const PEPPER_BYTES: usize = 32;
@@ -45,7 +46,7 @@ impl DevSecrets {
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn save(&self, data_dir: &Path) -> io::Result<()> {
-        write_private(&Self::file(data_dir), &serde_json::to_vec_pretty(self)?)
+        private::write(&Self::file(data_dir), &serde_json::to_vec_pretty(self)?)
     }
 }
 
@@ -54,7 +55,7 @@ impl DevSecrets {
 /// # Errors
 /// When there is no randomness or the file cannot be written.
 pub(super) fn ensure_pepper(file: &Path) -> io::Result<()> {
-    if file.exists() { Ok(()) } else { write_private(file, random_hex::<PEPPER_BYTES>()?.as_bytes()) }
+    if file.exists() { Ok(()) } else { private::write(file, random_hex::<PEPPER_BYTES>()?.as_bytes()) }
 }
 
 /// A fresh token: a prefix and 192 random bits in hex.
@@ -71,34 +72,10 @@ fn random_hex<const BYTES: usize>() -> io::Result<String> {
     Ok(hex::encode(bytes))
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
-///
-/// # Errors
-/// Those of the file system.
-pub(super) fn write_private(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        fs::create_dir_all(folder)?;
-    }
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = file.with_file_name(name);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut out = options.open(&temporary)?;
-    // An older leftover keeps its mode through `open`.
-    out.set_permissions(fs::Permissions::from_mode(0o600))?;
-    out.write_all(bytes)?;
-    out.sync_all()?;
-    fs::rename(&temporary, file)?;
-    if let Some(folder) = folder {
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,71 @@
+//! What `relayd dev` says once it is up, and the context file for console and scripts.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::ready::Ready;
+use crate::cli::{output, private};
+
+/// The context file and the token file in the data directory.
+const CONTEXTS: &str = "contexts.toml";
+const TOKEN: &str = "operator-token";
+
+/// Writes a context for `relay-tui` and `relayd admin`; gives its file.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn write_context(ready: &Ready) -> io::Result<PathBuf> {
+    let token = ready.data_dir.join(TOKEN);
+    private::write(&token, ready.operator_token.as_bytes())?;
+    let file = ready.data_dir.join(CONTEXTS);
+    let mut contexts = toml_edit::DocumentMut::new();
+    let mut table = toml_edit::Table::new();
+    table.insert("addr", toml_edit::value(ready.admin_addr.to_string()));
+    table.insert("token_file", toml_edit::value(token.display().to_string()));
+    let mut context = toml_edit::Table::new();
+    context.set_implicit(true);
+    context.insert("dev", toml_edit::Item::Table(table));
+    contexts.insert("context", toml_edit::Item::Table(context));
+    private::write(&file, contexts.to_string().as_bytes())?;
+    Ok(file)
+}
+
+/// Prints how to use what runs now. Secrets are printed at the first start only.
+pub(super) fn print(ready: &Ready, fresh: bool, context: &std::path::Path) {
+    let Ready { public_url, ops_url, admin_addr, data_dir, .. } = ready;
+    let model = ready.models.first().map_or("MODEL", String::as_str);
+    output::line(format_args!("relay is up"));
+    output::line(format_args!("  public   {public_url}"));
+    output::line(format_args!("  admin    {admin_addr} (gRPC)"));
+    output::line(format_args!("  ops      {ops_url}/metrics"));
+    output::line(format_args!("  engine   {}", ready.engine_url));
+    output::line(format_args!("  models   {}", ready.models.join(", ")));
+    output::line(format_args!("  data     {}", data_dir.display()));
+    let key = if fresh {
+        output::line(format_args!("\nan API key, shown this once (a superkey with 1,000 USD of credit):"));
+        output::line(format_args!("  {}", ready.api_key));
+        ready.api_key.as_str()
+    } else {
+        output::line(format_args!(
+            "\nthe API key is the one of the first start; it lies in {}",
+            data_dir.join("dev.json").display()
+        ));
+        "$KEY"
+    };
+    let message = r#""messages":[{"role":"user","content":"What is the capital of France? Answer in one sentence."}]"#;
+    output::line(format_args!("\ntry it:"));
+    for (route, auth, more) in [
+        ("openai/v1/chat/completions", "Authorization: Bearer ", ""),
+        ("vllm/v1/chat/completions", "Authorization: Bearer ", r#","stream":true"#),
+        ("anthropic/v1/messages", "X-API-Key: ", r#","max_tokens":64"#),
+        ("ollama/api/chat", "Authorization: Bearer ", ""),
+    ] {
+        output::line(format_args!(
+            "  curl -sN {public_url}/v2/{route} -H \"{auth}{key}\" -H 'content-type: application/json' \\\n    -d '{{\"model\":\"{model}\",{message}{more}}}'"
+        ));
+    }
+    let context = context.display();
+    output::line(format_args!("\nwatch it:"));
+    output::line(format_args!("  relay-tui --config {context} --context dev"));
+    output::line(format_args!("  relayd admin --config {context} --context dev overview\n"));
+}
