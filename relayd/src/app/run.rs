@@ -176,6 +176,7 @@ fn face(
             identity: parts.identity.clone(),
             catalogue: parts.catalogue.clone(),
             inference: parts.inference.clone(),
+            observe: parts.observe.clone(),
             bodies,
         },
         reads: Reads {

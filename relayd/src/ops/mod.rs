@@ -22,7 +22,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
-const STARTING: u8 = 0;
+/// Anything but these two is starting.
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 

@@ -9,7 +9,7 @@ use crate::app::{FleetTls, Parts};
 use crate::catalogue::DEV_TIER;
 use crate::domain::{Code, Fault, Ncr, RateLimits, Role};
 use crate::identity::{Asked, CreditRequest, CustomerRequest, KeyRequest};
-use crate::ledger::Via;
+use crate::ledger::AccountError;
 use crate::pki::{AUTHORITY_DAYS, Authority, LEAF_DAYS, PkiError, Purpose, Validity};
 
 /// Credit that the developer's customer begins with.
@@ -49,6 +49,7 @@ pub(super) async fn bootstrap(
     }
     let identity = &parts.identity;
     let customer = CustomerRequest {
+        id: None,
         name: "dev".to_owned(),
         email: String::new(),
         tier: DEV_TIER.to_owned(),
@@ -57,7 +58,7 @@ pub(super) async fn bootstrap(
     let credit = CreditRequest {
         customer: customer.id.clone(),
         amount: CREDIT,
-        via: Via::new("dev").map_err(|error| BootstrapError::Name(error.to_string()))?,
+        via: "dev".parse().map_err(|error: AccountError| BootstrapError::Name(error.to_string()))?,
         reason: "the credit of a development relay".to_owned(),
     };
     let asked = Asked {
@@ -68,6 +69,7 @@ pub(super) async fn bootstrap(
     };
     identity.credit(credit, asked).await?;
     let key = KeyRequest {
+        id: None,
         customer: customer.id,
         name: "dev superkey".to_owned(),
         denied_scopes: Vec::new(),
