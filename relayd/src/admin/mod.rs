@@ -21,7 +21,7 @@ mod today;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::pin::Pin;
 use std::str::FromStr;

@@ -122,6 +122,8 @@ impl From<StoreError> for Fault {
             StoreError::NotFound("model") => Code::ModelNotFound,
             StoreError::NotFound(_) => Code::NotFound,
             StoreError::Taken(Unique::Superkey) => Code::SuperkeyConflict,
+            // Somebody made the same change at this moment: asked again, it is answered.
+            StoreError::Taken(Unique::RequestId) => Code::IdempotencyInProgress,
             StoreError::Taken(_) | StoreError::Precondition(_) => Code::FailedPrecondition,
             StoreError::Version { .. } => Code::VersionConflict,
             StoreError::KeyLimit(_) => Code::KeyLimitReached,

@@ -1,5 +1,7 @@
 //! What was served, to whom, for how much.
 
+use std::collections::HashMap;
+
 use relay_proto::admin::v1 as proto;
 use relay_proto::admin::v1::requests_update::Update;
 use relay_proto::admin::v1::usage_service_server::UsageService;
@@ -8,12 +10,15 @@ use tonic::{Request, Response, Status};
 use crate::admin::error::status;
 use crate::admin::watch::{Shared, Watched, difference, interval};
 use crate::admin::{Streams, UpdateStream, convert, now_ms, optional_id, page};
-use crate::domain::{Code, Fault};
+use crate::domain::{Code, Fault, KeyId};
+use crate::ledger::UsageRow;
 use crate::observe::Observe;
-use crate::store::{GroupBy, Span, Store, UsageOf, UsageSum};
+use crate::store::{GroupBy, Span, Store, StoreError, UsageOf, UsageSum};
 
 /// Requests that a watch shows.
 const WATCHED_MAX: usize = 200;
+/// Different keys of one page whose names are looked up, one indexed read each.
+const NAMED_MAX: usize = 100;
 
 /// The requests that run now.
 #[derive(Clone)]
@@ -90,10 +95,41 @@ impl Usage {
             key: optional_id(&request.key_id)?,
         };
         let found = self.store.usage(&of, &asked.stored()).await.map_err(page::fault)?;
+        let names = self.key_names(&found.rows).await?;
+        let name = |row: &UsageRow| row.key.as_ref().and_then(|key| names.get(key)).cloned();
+        let requests = found
+            .rows
+            .iter()
+            .map(|row| proto::Request {
+                key_name: name(row).unwrap_or_default(),
+                ..convert::settled_request(row)
+            })
+            .collect();
         Ok(proto::ListRequestsResponse {
-            requests: found.rows.iter().map(convert::settled_request).collect(),
+            requests,
             next_page_token: found.next.unwrap_or_default(),
         })
+    }
+
+    /// What people call the keys of these rows. A deleted key has no name any more, and beyond a
+    /// screenful of different keys the id must do.
+    async fn key_names(&self, rows: &[UsageRow]) -> Result<HashMap<KeyId, String>, Fault> {
+        let mut names = HashMap::new();
+        for key in rows.iter().filter_map(|row| row.key.as_ref()) {
+            if names.len() >= NAMED_MAX {
+                break;
+            }
+            if names.contains_key(key) {
+                continue;
+            }
+            let name = match self.store.key(key).await {
+                Ok(known) => known.name,
+                Err(StoreError::NotFound(_)) => String::new(),
+                Err(error) => return Err(error.into()),
+            };
+            names.insert(key.clone(), name);
+        }
+        Ok(names)
     }
 }
 

@@ -76,6 +76,35 @@ async fn a_creation_asked_twice_makes_one_key_and_shows_its_secret_once() {
 }
 
 #[tokio::test]
+async fn the_same_wish_from_eight_at_once_is_fulfilled_once() {
+    let plane = Plane::start().await;
+    let owner = customer(&plane).await;
+    let request = proto::CreateKeyRequest {
+        change: change(0, ""),
+        customer_id: owner.customer_id,
+        name: "race".into(),
+        ..Default::default()
+    };
+    let calls = (0..8).map(|_| {
+        let (wire, request) = (plane.as_admin(), request.clone());
+        async move { KeysServiceClient::new(wire).create_key(request).await }
+    });
+    let answers = futures::future::join_all(calls).await;
+    let mut secrets = 0;
+    for answer in answers {
+        match answer {
+            Ok(made) => secrets += usize::from(!made.into_inner().secret.is_empty()),
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+        }
+    }
+    assert_eq!(secrets, 1);
+    let mut client = KeysServiceClient::new(plane.as_admin());
+    let all = client.list_keys(proto::ListKeysRequest::default()).await.unwrap().into_inner();
+    assert_eq!(all.keys.len(), 1);
+    plane.end().await;
+}
+
+#[tokio::test]
 async fn credit_is_given_once_per_request_id() {
     let plane = Plane::start().await;
     let owner = customer(&plane).await;
@@ -264,6 +293,62 @@ async fn operators_come_and_go_but_the_last_admin_stays() {
     let last = proto::RevokeOperatorRequest { change: change(1, "me too"), name: "eve".into() };
     assert_eq!(eve.revoke_operator(last).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(eve.list_operators(list).await.unwrap().into_inner().operators.len(), 4);
+    plane.end().await;
+}
+
+#[tokio::test]
+async fn a_backend_is_cordoned_weighed_and_drained() {
+    let plane = Plane::start().await;
+    let row = crate::store::BackendRow {
+        id: "a".parse().unwrap(),
+        url: "http://127.0.0.1:9".into(),
+        dialect: "openai".into(),
+        engine: "llamacpp".into(),
+        max_concurrency: 4,
+        queue: 8,
+        weight: 100,
+        intake: IntakeRow::Open,
+        credential_file: None,
+        models: vec![],
+    };
+    let put = crate::store::Change::PutBackend { backend: row, expected: Some(0) };
+    plane.parts.store.write(vec![put], None).await.unwrap();
+    plane.parts.catalogue.reload().await.unwrap();
+    let fleet = plane.parts.fleet.clone();
+    let known = |_: &u64| fleet.snapshot().backends().count() == 1;
+    fleet.watch().wait_for(known).await.unwrap();
+
+    let operator = || plane.wire(Some(&plane.operator));
+    let mut client = proto::backends_service_client::BackendsServiceClient::new(operator());
+    let backend_id = || "a".to_owned();
+    let cordon = proto::CordonBackendRequest { change: change(1, ""), backend_id: backend_id() };
+    let cordoned = client.cordon_backend(cordon.clone()).await.unwrap().into_inner();
+    assert_eq!((cordoned.state(), cordoned.version), (proto::BackendState::Cordoned, 2));
+    let again = client.cordon_backend(cordon).await.unwrap().into_inner();
+    assert_eq!((again.state(), again.version), (proto::BackendState::Cordoned, 2));
+    let stale = proto::UncordonBackendRequest { change: change(1, ""), backend_id: backend_id() };
+    assert_eq!(client.uncordon_backend(stale).await.unwrap_err().code(), Code::Aborted);
+    let uncordon =
+        proto::UncordonBackendRequest { change: change(2, ""), backend_id: backend_id() };
+    let open = client.uncordon_backend(uncordon).await.unwrap().into_inner();
+    assert_eq!((open.state(), open.version), (proto::BackendState::Unknown, 3));
+    let weigh = |weight| proto::SetBackendWeightRequest {
+        change: change(3, ""),
+        backend_id: backend_id(),
+        weight,
+    };
+    let wrong = client.set_backend_weight(weigh(1_001)).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+    assert_eq!(client.set_backend_weight(weigh(7)).await.unwrap().into_inner().weight, 7);
+    let drain =
+        proto::DrainBackendRequest { change: change(4, "driver"), backend_id: backend_id() };
+    let drained = client.drain_backend(drain).await.unwrap().into_inner();
+    assert_eq!(drained.state(), proto::BackendState::Drained, "nothing runs there");
+    let stored = plane.parts.store.backends().await.unwrap().remove(0);
+    assert_eq!((stored.row.intake, stored.row.weight, stored.version), (IntakeRow::Draining, 7, 5));
+    let probe = proto::ProbeBackendRequest { change: change(5, ""), backend_id: backend_id() };
+    assert_eq!(client.probe_backend(probe).await.unwrap().into_inner().backend_id, "a");
+    assert_eq!(audit(&plane, "a").await.len(), 5);
     plane.end().await;
 }
 

@@ -25,10 +25,10 @@ use crate::catalogue::{Catalogue, Document};
 use crate::config::AdminListener;
 use crate::domain::Role;
 use crate::events::Events;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Intake};
 use crate::identity::{Identity, Peppers};
 use crate::observe::Observe;
-use crate::store::{Store, StoreOptions};
+use crate::store::{IntakeRow, Store, StoreOptions};
 
 /// Two tiers, one model, one backend that nobody runs.
 const CATALOGUE: &str = r#"
@@ -55,6 +55,7 @@ pub(crate) struct Plane {
     stop: CancellationToken,
     serving: JoinHandle<Result<(), AdminError>>,
     writing: JoinHandle<()>,
+    following: JoinHandle<()>,
     _folder: TempDir,
 }
 
@@ -108,12 +109,13 @@ impl Plane {
         let [viewer, operator, admin_token] = tokens.try_into().unwrap();
         Self {
             address,
-            parts,
             viewer,
             operator,
             admin: admin_token,
             serving: tokio::spawn(admin.serve(stop.clone())),
             writing: tokio::spawn(writer.run(stop.clone())),
+            following: tokio::spawn(follow(parts.clone(), stop.clone())),
+            parts,
             stop,
             _folder: folder,
         }
@@ -143,7 +145,32 @@ impl Plane {
         self.stop.cancel();
         self.serving.await.unwrap().unwrap();
         self.writing.await.unwrap();
+        self.following.await.unwrap();
         self.parts.store.close().await;
+    }
+}
+
+/// Brings the intake, weight and version of stored rows to backends that the fleet has, as the
+/// process does with whole rows.
+async fn follow(parts: Parts, stop: CancellationToken) {
+    let mut changes = parts.catalogue.changes();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => changed.unwrap(),
+        }
+        let rows = parts.store.backends().await.unwrap();
+        let specs = rows.into_iter().map(|row| crate::fleet::BackendSpec {
+            weight: row.row.weight,
+            intake: match row.row.intake {
+                IntakeRow::Open => Intake::Open,
+                IntakeRow::Cordoned => Intake::Cordoned,
+                IntakeRow::Draining => Intake::Draining,
+            },
+            version: row.version,
+            ..backend(row.row.id.as_str())
+        });
+        parts.fleet.apply(specs.collect()).unwrap();
     }
 }
 

@@ -86,13 +86,18 @@ pub(super) async fn tiers(link: &Link, verb: TiersVerb, show: &mut Show) -> Resu
             tier.name.clone(),
             tier.level.to_string(),
             tier.max_keys.to_string(),
-            tier.direct_rpm.to_string(),
-            tier.opengpu_rpm.to_string(),
-            tier.global_rpm.to_string(),
+            rate(tier.direct_rpm),
+            rate(tier.opengpu_rpm),
+            rate(tier.global_rpm),
             or_dash(&tier.denied_scopes.join(", ")),
         ]
     })
     .await
+}
+
+/// No limit is 0 on the wire.
+fn rate(limit: u32) -> String {
+    if limit == 0 { "-".to_owned() } else { limit.to_string() }
 }
 
 fn cells(model: &proto::Model) -> Vec<String> {

@@ -1,10 +1,12 @@
-//! What can be written, and the shape of what is printed. The verbs against a real server are
-//! tested beside it, in `crate::admin`.
+//! What can be written, and the shape of what is printed.
+
+mod live;
 
 use clap::Parser;
 use relay_proto::admin::v1 as proto;
 
-use super::args::AdminArgs;
+use super::args::{AdminArgs, ChangeArgs};
+use super::change;
 use super::context;
 use super::format::{Column, Table};
 use super::link::Link;
@@ -18,7 +20,12 @@ struct Cli {
 }
 
 fn parse(line: &str) -> Result<AdminArgs, clap::Error> {
-    Cli::try_parse_from(["admin"].into_iter().chain(line.split_whitespace())).map(|cli| cli.admin)
+    // Words with blanks are separated by a unit separator.
+    let words: Vec<_> = match line.contains('\u{1f}') {
+        true => line.split('\u{1f}').collect(),
+        false => line.split_whitespace().collect(),
+    };
+    Cli::try_parse_from(["admin"].into_iter().chain(words)).map(|cli| cli.admin)
 }
 
 fn link() -> Link {
@@ -182,4 +189,31 @@ async fn nobody_there_is_said_so() {
     let super::Problem(text) = super::overview::whoami(&link, &mut show).await.unwrap_err();
     assert!(text.starts_with("cannot reach relayd at http://127.0.0.1:1"), "{text}");
     assert!(text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn a_change_that_lost_a_race_is_tried_once_more_with_the_newer_version() {
+    let link = link();
+    let versions = std::cell::Cell::new(3);
+    let read = async || {
+        versions.set(versions.get() + 1);
+        Ok(versions.get())
+    };
+    let tries = std::cell::Cell::new(0);
+    let act = async |change: proto::Change| {
+        tries.set(tries.get() + 1);
+        if change.expected_version < 5 {
+            return Err(tonic::Status::aborted("version 5, expected 4"));
+        }
+        Ok(tonic::Response::new(change))
+    };
+    let done = change::update(&link, &ChangeArgs::default(), read, act).await.unwrap();
+    assert_eq!((done.expected_version, tries.get()), (5, 2));
+    assert!(uuid::Uuid::parse_str(&done.request_id).is_ok());
+
+    tries.set(0);
+    let given = ChangeArgs { expected_version: Some(4), ..ChangeArgs::default() };
+    let super::Problem(text) = change::update(&link, &given, read, act).await.unwrap_err();
+    assert_eq!(tries.get(), 1, "a version that the caller gave is not replaced");
+    assert!(text.contains("version 5, expected 4"), "{text}");
 }
