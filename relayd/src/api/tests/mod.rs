@@ -1,0 +1,7 @@
+//! The whole face over a real store, with an engine on loopback.
+
+mod chat;
+mod keys;
+mod listener;
+mod reads;
+mod world;
