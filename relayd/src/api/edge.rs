@@ -230,3 +230,35 @@ impl HttpBody for MeasuredBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn boom() -> &'static str {
+        panic!("canary")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_in_the_envelope_and_tells_nothing() {
+        let settings = Arc::new(EdgeSettings::default());
+        let routes = axum::Router::new()
+            .route("/v2/anthropic/boom", get(boom))
+            .layer(axum::middleware::from_fn_with_state(settings, edge));
+        let request = Request::get("/v2/anthropic/boom").body(Body::empty()).unwrap();
+        let response = routes.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&json["type"], &json["error"]["code"]),
+            (&"error".into(), &"INTERNAL_ERROR".into())
+        );
+        assert!(!json.to_string().contains("canary"));
+    }
+}

@@ -271,7 +271,7 @@ async fn a_patch_changes_what_it_names_and_sees_versions() {
     let right = Asked { expected: Some(made.key.version), ..asked("p") };
     let changed = world.identity.patch_key(&made.key, patch.clone(), right.clone()).await.unwrap();
     assert_eq!(changed.name, "renamed");
-    assert_eq!(changed.restrictions.denied_scopes, [scope.clone()]);
+    assert_eq!(changed.restrictions.denied_scopes, std::slice::from_ref(&scope));
     let stale = world.identity.patch_key(&made.key, patch, right).await;
     assert_eq!(code(stale), Code::VersionConflict);
     let principal = enter(&world.identity, made.secret.expose()).await.unwrap();

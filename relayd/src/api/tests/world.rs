@@ -177,6 +177,7 @@ impl World {
     /// A customer with credit and its first key.
     pub(super) async fn customer(&self, tier: &str, credits: i64) -> (CustomerId, MadeKey) {
         let request = CustomerRequest {
+            id: None,
             name: "Acme".to_owned(),
             email: "a@acme.test".to_owned(),
             tier: tier.to_owned(),
@@ -203,6 +204,7 @@ impl World {
 
     pub(super) async fn key(&self, customer: &CustomerId, name: &str) -> MadeKey {
         let request = KeyRequest {
+            id: None,
             customer: customer.clone(),
             name: name.to_owned(),
             denied_scopes: Vec::new(),
