@@ -32,9 +32,9 @@ pub mod inference;
 pub mod admin;
 pub mod api;
 
+pub mod app;
 pub mod fleet_edge;
 pub mod ops;
-pub mod app;
 pub mod supervisor;
 
 pub mod cli;

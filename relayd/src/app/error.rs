@@ -10,7 +10,9 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// A port that cannot be had.
-    #[error("cannot listen on {address} ({key}): {error}; stop what uses it or choose another port (0 = a free one)")]
+    #[error(
+        "cannot listen on {address} ({key}): {error}; stop what uses it or choose another port (0 = a free one)"
+    )]
     Bind {
         /// The key of the configuration.
         key: &'static str,

@@ -118,7 +118,8 @@ pub(super) async fn events(fleet: Fleet, events: Events, stop: CancellationToken
 fn tell(events: &Events, FleetEvent { backend, what }: &FleetEvent) {
     let (kind, severity, text) = match what {
         What::Added => (EventKind::BackendAdded, Severity::Info, "added".to_owned()),
-        What::Changed => (EventKind::BackendChanged, Severity::Info, "changed".to_owned()),
+        // Every cordon and weight is one; what an operator did is told where it was done.
+        What::Changed => return,
         What::Removed => (EventKind::BackendRemoved, Severity::Info, "removed".to_owned()),
         What::Up => (EventKind::BackendUp, Severity::Info, "serves".to_owned()),
         What::Loading => (EventKind::BackendLoading, Severity::Info, "loads its model".to_owned()),

@@ -41,8 +41,17 @@ pub(super) async fn run(
     telemetry: &Telemetry,
     ready: impl FnOnce(),
 ) -> Result<(), AppError> {
-    let App { config, program, bound, fleet_authority, stop, parts, event_writer, healthy, readiness } =
-        app;
+    let App {
+        config,
+        program,
+        bound,
+        fleet_authority,
+        stop,
+        parts,
+        event_writer,
+        healthy,
+        readiness,
+    } = app;
     let stops = Stops { accept: CancellationToken::new(), rest: CancellationToken::new() };
     let (healthy, health) = healthy;
     let mut faces = Supervisor::new(stop.clone());
@@ -70,7 +79,8 @@ pub(super) async fn run(
         );
         faces.spawn("public", Weight::Critical, serving);
     }
-    let about = About { name: config.name.0.clone(), version: program.version, commit: program.commit };
+    let about =
+        About { name: config.name.0.clone(), version: program.version, commit: program.commit };
     let plane = Admin::new(bound.admin, &config.listener.admin, admin_parts(&parts, about))
         .map_err(|error| AppError::Setting(error.to_string()))?;
     tasks.spawn("admin", Weight::Critical, plane.serve(stops.rest.clone()));

@@ -32,7 +32,12 @@ pub(super) async fn health(
             let changed = *now != next;
             if changed && !readiness.is_draining() {
                 if next {
-                    events.emit(EventKind::StoreRecovered, Severity::Info, "", "the database answers");
+                    events.emit(
+                        EventKind::StoreRecovered,
+                        Severity::Info,
+                        "",
+                        "the database answers",
+                    );
                 } else {
                     tracing::error!("the database does not answer");
                     let text = "the database does not answer: new requests are refused";
@@ -67,7 +72,12 @@ pub(super) async fn ledger(
                     let text = format!("{breaches} breaches: run relayd ledger audit");
                     events.emit(EventKind::LedgerBreach, Severity::Critical, "ledger", &text);
                 } else {
-                    events.emit(EventKind::LedgerChecked, Severity::Info, "ledger", "every invariant holds");
+                    events.emit(
+                        EventKind::LedgerChecked,
+                        Severity::Info,
+                        "ledger",
+                        "every invariant holds",
+                    );
                 }
                 observe.ledger_checked(breaches);
             }

@@ -45,7 +45,7 @@ enum Command {
     Migrate(serve::ConfigArgs),
     /// The ledger: prove its invariants.
     Ledger(ledger::LedgerArgs),
-    Admin(admin::AdminArgs),
+    Admin(Box<admin::AdminArgs>),
     Pki(pki::PkiArgs),
 }
 
@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config(&arguments),
         Command::Migrate(arguments) => serve::migrate(&arguments),
         Command::Ledger(arguments) => ledger::main(arguments),
-        Command::Admin(arguments) => admin::main(arguments),
+        Command::Admin(arguments) => admin::main(*arguments),
         Command::Pki(arguments) => pki::main(arguments),
     }
 }
@@ -91,7 +91,10 @@ fn configuration(file: &Path) -> Result<Config, ExitCode> {
 }
 
 /// The runtime of every command.
-#[expect(clippy::expect_used, reason = "without threads and an event queue nothing can be done or said")]
+#[expect(
+    clippy::expect_used,
+    reason = "without threads and an event queue nothing can be done or said"
+)]
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
 }

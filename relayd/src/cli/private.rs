@@ -30,4 +30,3 @@ pub(super) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
-

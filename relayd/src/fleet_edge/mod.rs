@@ -47,8 +47,8 @@ impl FleetEdge {
     /// # Errors
     /// When they are not PEM or do not belong together.
     pub fn new(cert_pem: &str, key_pem: &str) -> Result<Self, FleetEdgeError> {
-        let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes())
-            .collect::<Result<Vec<_>, _>>()?;
+        let chain =
+            CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
@@ -63,7 +63,11 @@ impl FleetEdge {
     ///
     /// # Errors
     /// When the listener itself breaks.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let mut callers = JoinSet::new();
         loop {

@@ -27,6 +27,11 @@ pub(super) fn read(task: &Task, dialect: Dialect, body: &Bytes) -> Result<Whole,
     let timing = task.timing(Duration::ZERO);
     let answer = wire::answer(task.request.surface(), dialect, body, &task.stamp(), &timing)
         .map_err(engine_error)?;
-    let read = Read { usage: answer.usage, running: None, deltas: 0, out_bytes: answer.out_bytes };
+    let read = Read {
+        usage: answer.usage,
+        estimated: answer.estimated,
+        out_bytes: answer.out_bytes,
+        ..Read::default()
+    };
     Ok(Whole { body: answer.body, read })
 }

@@ -10,6 +10,10 @@ pub(super) struct Read {
     pub(super) usage: Option<Meters>,
     /// The newest running usage, if the engine reports one.
     pub(super) running: Option<Meters>,
+    /// The prompt's part, where the engine tells it before the answer.
+    pub(super) prompt: Option<Meters>,
+    /// Whether part of the report was filled in rather than reported.
+    pub(super) estimated: bool,
     /// Content events shown; each holds at least one token.
     pub(super) deltas: u64,
     /// Bytes of text shown.
@@ -36,13 +40,14 @@ pub(super) struct Count {
 pub(super) fn count(read: &Read, prompt_bytes: u64, complete: bool) -> Count {
     let reported = if complete { read.usage.or(read.running) } else { read.running.or(read.usage) };
     if let Some(meters) = reported {
-        return Count { meters, source: CountSource::Engine, estimated: false };
+        return Count { meters, source: CountSource::Engine, estimated: read.estimated };
     }
-    let meters = Meters {
+    let prompt = read.prompt.unwrap_or_else(|| Meters {
         in_uncached: prompt_bytes.div_ceil(BYTES_PER_TOKEN),
-        out_text: read.deltas.max(read.out_bytes.div_ceil(BYTES_PER_TOKEN)),
         ..Meters::default()
-    };
+    });
+    let out_text = read.deltas.max(read.out_bytes.div_ceil(BYTES_PER_TOKEN));
+    let meters = Meters { out_text, out_reasoning: 0, ..prompt };
     Count { meters, source: CountSource::Own, estimated: true }
 }
 
@@ -78,7 +83,13 @@ mod tests {
     fn the_engines_final_word_counts_only_at_the_end() {
         let usage = Meters { in_uncached: 9, out_text: 24, ..Meters::default() };
         let running = Meters { in_uncached: 9, out_text: 7, ..Meters::default() };
-        let read = Read { usage: Some(usage), running: Some(running), deltas: 7, out_bytes: 30 };
+        let read = Read {
+            usage: Some(usage),
+            running: Some(running),
+            deltas: 7,
+            out_bytes: 30,
+            ..Read::default()
+        };
         let engine = |meters| Count { meters, source: CountSource::Engine, estimated: false };
         assert_eq!(count(&read, 100, true), engine(usage));
         assert_eq!(count(&read, 100, false), engine(running));
@@ -89,6 +100,13 @@ mod tests {
         let own = count(&Read { deltas: 5, out_bytes: 40, ..Read::default() }, 41, true);
         assert_eq!((own.meters.in_uncached, own.meters.out_text), (11, 10));
         assert!(own.estimated && own.source == CountSource::Own);
+    }
+
+    #[test]
+    fn what_the_engine_told_of_the_prompt_is_believed() {
+        let prompt = Meters { in_uncached: 3, in_cache_read: 9, ..Meters::default() };
+        let cut = count(&Read { prompt: Some(prompt), deltas: 2, ..Read::default() }, 400, false);
+        assert_eq!((cut.meters.input(), cut.meters.out_text, cut.estimated), (12, 2, true));
     }
 
     #[test]

@@ -195,6 +195,8 @@ impl Relay<'_> {
         let read = Read {
             usage: seen.usage,
             running: seen.running,
+            prompt: seen.prompt,
+            estimated: false,
             deltas: seen.deltas,
             out_bytes: seen.out_bytes,
         };

@@ -100,7 +100,6 @@ impl Metering {
     ///
     /// Refusals are [`Code::InsufficientCredits`], [`Code::KeyBudgetExhausted`] and, when the
     /// ledger cannot take it, [`Code::ServiceUnavailable`].
-    #[must_use]
     pub fn hold(&self, spec: HoldSpec) -> Holding {
         Holding::begin(Arc::clone(&self.0), spec)
     }

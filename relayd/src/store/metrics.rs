@@ -165,6 +165,9 @@ macro_rules! percentiles {
     };
 }
 
+/// Where in a bucket the percentiles of one measure belong.
+type Measure = fn(&mut BucketRow) -> &mut Percentiles;
+
 impl Store {
     /// Buckets that saw a request, oldest first, split as asked, at most
     /// [`GROUPS_MAX`] rows. The span is taken as it is: align it to the width before.
@@ -208,7 +211,7 @@ impl Store {
             let bucket = read_bucket(row)?;
             buckets.insert((bucket.start_ms, bucket.dims.clone()), bucket);
         }
-        let measures: [(&'static str, fn(&mut BucketRow) -> &mut Percentiles); 3] = [
+        let measures: [(&'static str, Measure); 3] = [
             (percentiles!("latency_ms"), |bucket| &mut bucket.latency),
             (percentiles!("upstream_ms"), |bucket| &mut bucket.upstream),
             (percentiles!("ttft_ms"), |bucket| &mut bucket.ttft),

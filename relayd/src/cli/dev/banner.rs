@@ -42,7 +42,9 @@ pub(super) fn print(ready: &Ready, fresh: bool, context: &std::path::Path) {
     output::line(format_args!("  models   {}", ready.models.join(", ")));
     output::line(format_args!("  data     {}", data_dir.display()));
     let key = if fresh {
-        output::line(format_args!("\nan API key, shown this once (a superkey with 1,000 USD of credit):"));
+        output::line(format_args!(
+            "\nan API key, shown this once (a superkey with 1,000 USD of credit):"
+        ));
         output::line(format_args!("  {}", ready.api_key));
         ready.api_key.as_str()
     } else {

@@ -58,7 +58,9 @@ pub(super) async fn bootstrap(
     let credit = CreditRequest {
         customer: customer.id.clone(),
         amount: CREDIT,
-        via: "dev".parse().map_err(|error: AccountError| BootstrapError::Name(error.to_string()))?,
+        via: "dev"
+            .parse()
+            .map_err(|error: AccountError| BootstrapError::Name(error.to_string()))?,
         reason: "the credit of a development relay".to_owned(),
     };
     let asked = Asked {

@@ -81,7 +81,9 @@ async fn wait_for(url: &str) -> Result<Detected, String> {
     };
     let found = tokio::time::timeout(LOADING_TIMEOUT, asked)
         .await
-        .map_err(|_| format!("the engine at {url} still loads its model; try again when it serves"))?
+        .map_err(|_| {
+            format!("the engine at {url} still loads its model; try again when it serves")
+        })?
         .map_err(|error| format!("no engine can be used: {error}"))?;
     if found.models.is_empty() {
         return Err(format!("the engine at {url} lists no model; load one and try again"));
@@ -104,7 +106,8 @@ async fn named(engines: Vec<Detected>) -> Result<Engines, String> {
 }
 
 async fn fetched(dir: &Path) -> Result<Engines, String> {
-    let guard = Guard::own().map_err(|error| format!("cannot find the running program: {error}"))?;
+    let guard =
+        Guard::own().map_err(|error| format!("cannot find the running program: {error}"))?;
     let installed = fetch(dir, &guard, |line| output::note(format_args!("engine: {line}")))
         .await
         .map_err(|error| error.to_string())?;

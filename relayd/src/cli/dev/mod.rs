@@ -100,7 +100,8 @@ async fn serve(
     let data_dir = config.data_dir.0.clone();
     let (fleet_ca, fleet_tls) =
         bootstrap::fleet_tls(&data_dir).map_err(|error| error.to_string())?;
-    let app = App::build(config, PROGRAM, Some(fleet_tls)).await.map_err(|error| error.to_string())?;
+    let app =
+        App::build(config, PROGRAM, Some(fleet_tls)).await.map_err(|error| error.to_string())?;
     let toml = dev_document(engines).map_err(|error| error.to_string())?;
     let document = Document { name: "relayd dev", toml: &toml };
     app.parts().catalogue.apply(&[document], None).await.map_err(|error| error.to_string())?;

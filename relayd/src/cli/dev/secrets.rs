@@ -55,7 +55,11 @@ impl DevSecrets {
 /// # Errors
 /// When there is no randomness or the file cannot be written.
 pub(super) fn ensure_pepper(file: &Path) -> io::Result<()> {
-    if file.exists() { Ok(()) } else { private::write(file, random_hex::<PEPPER_BYTES>()?.as_bytes()) }
+    if file.exists() {
+        Ok(())
+    } else {
+        private::write(file, random_hex::<PEPPER_BYTES>()?.as_bytes())
+    }
 }
 
 /// A fresh token: a prefix and 192 random bits in hex.
