@@ -7,7 +7,7 @@
 //! the translator. It knows no customers, prices, queues or retries.
 //!
 //! Invariants: no header of a client reaches an engine except those on the list of
-//! [`transport`]; redirects are never followed; dropping a call or its stream cancels the
+//! `transport`; redirects are never followed; dropping a call or its stream cancels the
 //! engine's work; an answer that began is never retried here.
 
 mod call;
