@@ -12,7 +12,7 @@ use crate::snapshot::{Snapshot, budget_txn, credit_txn};
 /// The budget of a key that has one.
 pub(crate) fn capped(snapshot: &Snapshot, key: &KeyId) -> Option<AccountRow> {
     let row = snapshot.account(&Account::Budget(key.clone()));
-    (row.version > 0 && row.state == AccountState::Open).then_some(row)
+    (row.state == AccountState::Open).then_some(row)
 }
 
 pub(crate) fn credit(book: &mut Book<'_>, credit: &Credit) -> Outcome {

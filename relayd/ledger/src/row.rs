@@ -310,10 +310,14 @@ pub struct UsageRow {
 }
 
 impl AccountRow {
-    /// The row of an account that was never written.
+    /// The row of an account that was never written. A key without a budget is not limited.
     #[must_use]
     pub const fn absent(account: Account) -> Self {
-        Self { account, balance: Ncr::ZERO, held: Ncr::ZERO, version: 0, state: AccountState::Open }
+        let state = match account {
+            Account::Budget(_) => AccountState::Uncapped,
+            _ => AccountState::Open,
+        };
+        Self { account, balance: Ncr::ZERO, held: Ncr::ZERO, version: 0, state }
     }
 
     /// What can still be reserved. Zero when the numbers make no sense.
