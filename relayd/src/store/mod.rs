@@ -40,7 +40,7 @@ mod write;
 pub mod audit;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use backends::{BackendEdit, BackendModel, BackendRow, IntakeRow};
 pub use balances::{Available, Balance, Totals, TxnFilter};

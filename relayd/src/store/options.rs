@@ -86,7 +86,6 @@ impl Engine {
         }
     }
 
-    #[expect(dead_code, reason = "the audit reads one state")]
     /// How a transaction begins that reads one state of the whole database.
     pub(super) const fn begin_read(self) -> &'static str {
         match self {

@@ -165,10 +165,10 @@ pub(super) fn txn(row: &impl Columns) -> Result<TxnRow, StoreError> {
     })
 }
 
-/// A leg of a transaction.
-#[expect(dead_code, reason = "the audit reads legs")]
+/// A leg of a transaction, its amount in `leg_amount`.
 pub(super) fn leg(row: &impl Columns) -> Result<Leg, StoreError> {
-    Ok(Leg { debit: row.parse("debit")?, credit: row.parse("credit")?, amount: row.ncr("amount")? })
+    let amount = row.ncr("leg_amount")?;
+    Ok(Leg { debit: row.parse("debit")?, credit: row.parse("credit")?, amount })
 }
 
 /// A usage row.

@@ -202,6 +202,11 @@ impl AdminWriter {
         }
     }
 
+    #[cfg(test)]
+    pub(super) const fn options(&self) -> &AnyConnectOptions {
+        &self.options
+    }
+
     pub(super) const fn engine(&self) -> Engine {
         self.engine
     }
