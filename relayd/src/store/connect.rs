@@ -89,7 +89,7 @@ impl Store {
             tasks: TaskTracker::new(),
             writes: TaskTracker::new(),
             keeper: None,
-            _lock: None,
+            lock: std::sync::Mutex::new(None),
         })))
     }
 
@@ -135,7 +135,7 @@ impl Store {
             tasks,
             writes: TaskTracker::new(),
             keeper: Some(keeper),
-            _lock: Some(lock),
+            lock: std::sync::Mutex::new(Some(lock)),
         })))
     }
 
@@ -174,7 +174,7 @@ impl Store {
             tasks,
             writes: TaskTracker::new(),
             keeper: None,
-            _lock: None,
+            lock: std::sync::Mutex::new(None),
         })))
     }
 }

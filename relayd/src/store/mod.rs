@@ -91,8 +91,8 @@ struct Inner {
     writes: TaskTracker,
     /// SQLite's connection for checkpoints, closed last.
     keeper: Option<Keeper>,
-    /// Held for the life of the store: dropping it lets another relayd in.
-    _lock: Option<lock::FileLock>,
+    /// Held until the store is closed: then another relayd may have the file.
+    lock: std::sync::Mutex<Option<lock::FileLock>>,
 }
 
 impl Store {
@@ -144,6 +144,7 @@ impl Store {
         if let Some(keeper) = &inner.keeper {
             keeper.close().await;
         }
+        *inner.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
     fn reader(&self) -> &AnyPool {

@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use super::super::error::StoreError;
 use super::super::row::{Columns, leg, txn, usage};
 use super::{AuditReport, Invariant};
-use crate::ledger::{Sealer, TxnRow};
+use crate::ledger::{Leg, Sealer, TxnRow};
 
 /// Chain and batch.
 type Place = (i64, i64);
@@ -109,16 +109,21 @@ pub(super) async fn check(
         let mut sealer = Sealer::new(&before, place.0, place.1);
         let mut rows = 0;
         let mut open: Option<TxnRow> = None;
+        let mut unreadable = None;
         while let Some(row) = txns.take(place).await? {
-            let next = txn(&row)?;
-            if open.as_ref().is_none_or(|open| open.id != next.id) {
-                rows += 1;
-                if let Some(done) = open.replace(next) {
-                    sealer.txn(&done);
+            match read_txn(&row) {
+                Ok((next, part)) => {
+                    if open.as_ref().is_none_or(|open| open.id != next.id) {
+                        rows += 1;
+                        if let Some(done) = open.replace(next) {
+                            sealer.txn(&done);
+                        }
+                    }
+                    if let Some(open) = &mut open {
+                        open.legs.extend(part);
+                    }
                 }
-            }
-            if let (Some(open), Some(_)) = (open.as_mut(), row.int_opt("leg")?) {
-                open.legs.push(leg(&row)?);
+                Err(error) => unreadable = Some(error),
             }
         }
         if let Some(done) = open {
@@ -126,11 +131,16 @@ pub(super) async fn check(
         }
         while let Some(row) = used.take(place).await? {
             rows += 1;
-            sealer.usage(&usage(&row)?);
+            match usage(&row) {
+                Ok(row) => sealer.usage(&row),
+                Err(error) => unreadable = Some(error),
+            }
         }
         let hash: [u8; 32] =
             link.bytes("hash")?.try_into().map_err(|_| StoreError::corrupt("hash"))?;
-        if sealer.finish() != hash {
+        if let Some(error) = unreadable {
+            report.breach(Invariant::I8, subject.clone(), error.to_string());
+        } else if sealer.finish() != hash {
             report.breach(Invariant::I8, subject.clone(), "its rows were altered".to_owned());
         }
         if rows != link.int("n")? {
@@ -140,6 +150,15 @@ pub(super) async fn check(
         last = Some((place, hash));
     }
     Ok(())
+}
+
+/// A transaction and one of its legs, if it has any.
+fn read_txn(row: &AnyRow) -> Result<(TxnRow, Option<Leg>), StoreError> {
+    let part = match row.int_opt("leg")? {
+        Some(_) => Some(leg(row)?),
+        None => None,
+    };
+    Ok((txn(row)?, part))
 }
 
 async fn strays(

@@ -25,8 +25,14 @@ pub(super) async fn check(
     .fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
         report.usage += 1;
-        let used = usage(&row)?;
-        let subject = used.request.to_string();
+        let subject = row.text("request_id")?;
+        let used = match usage(&row) {
+            Ok(used) => used,
+            Err(error) => {
+                report.breach(Invariant::I6, subject, error.to_string());
+                continue;
+            }
+        };
         let Some(state) = row.parse_opt::<HoldState>("hold_state")? else {
             report.breach(Invariant::I6, subject, "the usage row has no hold".to_owned());
             continue;

@@ -153,7 +153,8 @@ async fn settled_twice_at_once_is_charged_once(fixture: Fixture) {
 }
 
 async fn a_full_queue_refuses_new_work(fixture: Fixture) {
-    let store = fixture.shards(1).open().await;
+    let fixture = fixture.shards(1);
+    let store = fixture.open().await;
     ask(&store, credit("a", 1, 1_000_000)).await;
     // Nothing yields between these, so the writers cannot keep up.
     let mut answers = Vec::new();

@@ -1,7 +1,5 @@
 //! A database of one test, and what tests put in.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -23,8 +21,6 @@ pub(crate) struct Fixture {
 
 /// The price row of all tests: 1 nano-credit a prompt token, 2 an answer token.
 pub(crate) const PRICE: &str = "price_0000000000000001";
-
-static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Fixture {
     pub(crate) fn sqlite() -> Self {
@@ -98,10 +94,6 @@ pub(crate) fn key(n: u64) -> KeyId {
 
 pub(crate) fn request() -> RequestId {
     RequestId::new(Uuid::now_v7())
-}
-
-pub(crate) fn unique() -> String {
-    format!("u{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(crate) fn new_customer(n: u64) -> Change {

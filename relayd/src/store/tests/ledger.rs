@@ -68,7 +68,8 @@ async fn granted_credit_goes_first(fixture: Fixture) {
 
 /// More rows than one statement takes, on every table.
 async fn a_large_batch_is_one_commit_of_many_rows(fixture: Fixture) {
-    let store = fixture.shards(1).open().await;
+    let fixture = fixture.shards(1);
+    let store = fixture.open().await;
     for who in 1..=100 {
         let _answer = store.ledger().try_submit(credit(&who.to_string(), who, 1_000)).unwrap();
     }

@@ -127,8 +127,8 @@ async fn rows(store: &Store) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_stores_come_to_the_same_rows() {
-    let (lite, post) = (Fixture::sqlite(), Fixture::postgres().await.shards(1));
-    let (lite, post) = (lite.open().await, post.open().await);
+    let (lite_fixture, post_fixture) = (Fixture::sqlite(), Fixture::postgres().await.shards(1));
+    let (lite, post) = (lite_fixture.open().await, post_fixture.open().await);
     for log in 0..LOGS {
         let seed = [u8::try_from(log).unwrap(); 32];
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
