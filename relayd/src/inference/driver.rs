@@ -210,13 +210,17 @@ impl Driver {
         if held.is_none() && !(may_overlap && permit.backend().spec.trust == Trust::Own) {
             held = Some((&mut pending).await.map_err(refused)?);
         }
+        let late = |fault| {
+            metrics::counter!(names::OVERLAP_REFUSED).increment(1);
+            refused(fault)
+        };
         let dispatched = dispatch::dispatch(&self.inner, &self.task, live, permit);
         tokio::pin!(dispatched);
         let answer = loop {
             tokio::select! {
                 biased;
                 // A refusal here cancels the engine's work: the future is dropped with the permit.
-                hold = &mut pending, if held.is_none() => held = Some(hold.map_err(refused)?),
+                hold = &mut pending, if held.is_none() => held = Some(hold.map_err(late)?),
                 answer = &mut dispatched => break answer,
                 () = client.left() => break Err(Failure::early(left())),
                 () = self.inner.ending.cancelled() => break Err(Failure::early(super::stopping())),
@@ -227,7 +231,7 @@ impl Driver {
         };
         let hold = match held {
             Some(hold) => hold,
-            None => pending.await.map_err(refused)?,
+            None => pending.await.map_err(late)?,
         };
         match answer {
             Ok(begun) => Ok((hold, begun)),

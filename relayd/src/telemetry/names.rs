@@ -44,6 +44,8 @@ pub const SETTLE: &str = "relay_ledger_settle_seconds";
 pub const BATCH_SIZE: &str = "relay_ledger_batch_size";
 /// Commands that wait for the ledger writer.
 pub const LEDGER_QUEUE: &str = "relay_ledger_queue_depth";
+/// Requests cancelled at the engine because the hold that their dispatch overlapped was refused.
+pub const OVERLAP_REFUSED: &str = "relay_overlap_refused_total";
 /// Nano-credits of usage above its hold, borne by the platform.
 pub const WRITE_OFF: &str = "relay_ledger_write_off_ncr_total";
 /// Breaches found by the last check of the ledger's invariants.
@@ -105,6 +107,7 @@ pub(super) fn describe() {
     describe_histogram!(SETTLE, Unit::Seconds, "Time from a settlement's request to its commit");
     describe_histogram!(BATCH_SIZE, "Commands in one ledger commit");
     describe_gauge!(LEDGER_QUEUE, "Commands that wait for the ledger writer");
+    describe_counter!(OVERLAP_REFUSED, "Requests cancelled because their hold was refused");
     describe_counter!(WRITE_OFF, "Nano-credits of usage above its hold");
     describe_gauge!(BREACHES, "Breaches found by the last check of the ledger");
     describe_counter!(EVENTS_DROPPED, "Events that were not stored");
