@@ -1,0 +1,110 @@
+//! What the console asks the daemon to do, and how it ended.
+
+use std::fmt;
+
+use super::data::{AuditEntry, Customer, Limits, ModelUsage};
+
+/// A change, on its way once it is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// Names the call inside this console; the link gives it its request id on the wire.
+    pub(crate) no: u64,
+    pub(crate) verb: Verb,
+    /// The id of the object; empty on creation.
+    pub(crate) object: String,
+    /// What the operator calls the object.
+    pub(crate) name: String,
+    /// The version that the operator saw.
+    pub(crate) expected_version: u64,
+    pub(crate) reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Probe,
+    Cordon,
+    Uncordon,
+    Drain,
+    Weight(u32),
+    CreateKey(NewKey),
+    LimitKey(KeyLimits),
+    RevokeKey,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NewKey {
+    pub(crate) customer_id: String,
+    pub(crate) name: String,
+    pub(crate) limits: Limits,
+    pub(crate) budget_ncr: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyLimits {
+    pub(crate) limits: Limits,
+    /// `Some(None)` takes the cap away, `None` leaves it as it is.
+    pub(crate) budget_ncr: Option<Option<i64>>,
+}
+
+/// Something to read once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    Customers,
+    Audit,
+    KeyUsage { key_id: String },
+}
+
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Customers(Vec<Customer>),
+    Audit(Vec<AuditEntry>),
+    KeyUsage { key_id: String, rows: Vec<ModelUsage> },
+    Failed(Read, String),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// A key was made; its secret is here and nowhere else.
+    KeyMade {
+        name: String,
+        secret: Secret,
+    },
+    /// The object has moved on since the operator saw it.
+    Conflict(String),
+    Refused(String),
+    /// The link broke before the answer; the daemon is asked by the request id when it is back.
+    Unknown,
+    /// The audit log has the request id: it was done before the link broke.
+    FoundDone,
+    /// The audit log does not have it: it was not done.
+    FoundAbsent,
+}
+
+/// A secret. Never printed by `Debug`, wiped by leaving the overlay.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Verb {
+    /// The word of toasts.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Cordon => "cordon",
+            Self::Uncordon => "uncordon",
+            Self::Drain => "drain",
+            Self::Weight(_) => "weight",
+            Self::CreateKey(_) => "new key",
+            Self::LimitKey(_) => "limits",
+            Self::RevokeKey => "revoke",
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Bytes to the terminal, counted at the painter.
+
+use ratatui::buffer::Buffer;
+
+use super::world::{LARGE, NOON, SMALL, World, backends, keys, overview, requests};
+use crate::model::Screen;
+use crate::model::data::Rows;
+use crate::model::layout::Size;
+use crate::model::link::Stream;
+use crate::msg::{Msg, Update};
+use crate::term::Painter;
+use crate::view;
+
+fn frame(painter: &mut Painter, world: &World) -> usize {
+    let model = &world.model;
+    painter.frame(model.size, |page: &mut Buffer| view::draw(model, page)).unwrap().len()
+}
+
+/// A painter that shows what the world shows.
+fn shown(world: &World) -> Painter {
+    let mut painter = Painter::new();
+    frame(&mut painter, world);
+    painter
+}
+
+fn sizes() -> [(Size, [usize; 4]); 2] {
+    // Full redraw; idle second; key press, which moves the row, its details and its chart; the
+    // worst second.
+    [(SMALL, [5_000, 100, 1_100, 4_000]), (LARGE, [9_000, 150, 1_900, 8_000])]
+}
+
+#[test]
+fn a_full_redraw_fits() {
+    for (size, [full, ..]) in sizes() {
+        for screen in Screen::ALL {
+            let mut world = World::live(size);
+            world.go(screen);
+            let bytes = frame(&mut Painter::new(), &world);
+            assert!(bytes <= full, "{screen:?} {size:?}: {bytes}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_second_fits() {
+    for (size, [_, idle, ..]) in sizes() {
+        for screen in Screen::ALL {
+            let mut world = World::empty(size);
+            world.go(screen);
+            let mut painter = shown(&world);
+            let mut bytes = 0;
+            for _ in 0..30 {
+                world.pass(1_000);
+                for stream in screen.streams() {
+                    world.data(*stream, Update::Heartbeat { now_ms: world.now.wall_ms });
+                }
+                bytes += frame(&mut painter, &world);
+            }
+            assert!(bytes / 30 <= idle, "{screen:?} {size:?}: {} a second", bytes / 30);
+        }
+    }
+}
+
+#[test]
+fn an_unchanged_page_costs_nothing() {
+    let world = World::live(LARGE);
+    assert_eq!(frame(&mut shown(&world), &world), 0);
+}
+
+#[test]
+fn moving_the_selection_fits() {
+    for (size, [_, _, press, _]) in sizes() {
+        for screen in [Screen::Backends, Screen::Keys, Screen::Events] {
+            let mut world = World::live(size);
+            world.go(screen);
+            let mut painter = shown(&world);
+            let mut moves: Vec<usize> = (0..50)
+                .map(|at| {
+                    world.keys(if at / 4 % 2 == 0 { "j" } else { "k" });
+                    frame(&mut painter, &world)
+                })
+                .collect();
+            moves.sort_unstable();
+            let median = moves[25];
+            assert!(median <= press, "{screen:?} {size:?}: {median}");
+        }
+    }
+}
+
+/// Every number of every row moves.
+fn storm(world: &mut World, second: u32) {
+    let mut patch = overview();
+    if let Some(traffic) = &mut patch.traffic {
+        traffic.requests_per_ks += u64::from(second) * 1_373;
+        traffic.tokens_in_per_ks += u64::from(second) * 91_321;
+        traffic.in_flight += second;
+        traffic.ttft_p50_ms += second * 7;
+    }
+    world.data(Stream::Overview, Update::Overview(patch));
+    let mut fleet = backends();
+    for backend in &mut fleet {
+        backend.running = (backend.running + second * 7) % 64;
+        backend.ttft_p95_ms += second * 13;
+        backend.requests += u64::from(second) * 99;
+    }
+    world.data(Stream::Backends, Update::Backends(Rows::Snapshot(fleet)));
+    let mut all = keys();
+    for key in &mut all {
+        key.requests_per_ks += u64::from(second) * 777;
+        key.today.charged_ncr += i64::from(second) * 123_456_789;
+    }
+    world.data(Stream::Keys, Update::Keys(Rows::Snapshot(all)));
+    let mut running = requests();
+    for request in &mut running {
+        request.id = format!("{}-{second}", request.id);
+        request.tokens_out += u64::from(second) * 31;
+        request.created_at_ms = NOON + i64::from(second) * 1_000;
+    }
+    world.data(Stream::Requests, Update::Requests(Rows::Snapshot(running)));
+}
+
+#[test]
+fn the_worst_second_fits() {
+    for (size, [_, _, _, worst]) in sizes() {
+        for screen in Screen::ALL {
+            let mut world = World::live(size);
+            world.go(screen);
+            let mut painter = shown(&world);
+            for second in 1..20 {
+                world.pass(1_000);
+                storm(&mut world, second);
+                let bytes = frame(&mut painter, &world);
+                assert!(bytes <= worst, "{screen:?} {size:?}: {bytes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_draws_only_the_rows_that_are_seen() {
+    let mut world = World::live(LARGE);
+    world.go(Screen::Keys);
+    let few = world.text().lines().count();
+    let many = (0..5_000).map(|no| {
+        let mut key = keys().remove(0);
+        key.id = format!("key-{no:05}");
+        key
+    });
+    world.data(Stream::Keys, Update::Keys(Rows::Snapshot(many.collect())));
+    world.send(Msg::Tick);
+    assert_eq!(world.text().lines().count(), few);
+    assert_eq!(world.model.keys.page(30).count(), 30);
+}

@@ -1,0 +1,58 @@
+//! The characters of lines, bars and charts.
+
+use crate::model::GlyphSet;
+
+/// One set. Each is one column wide.
+#[derive(Debug)]
+pub(crate) struct Glyphs {
+    /// Left top, right top, left bottom, right bottom.
+    pub(crate) corners: [&'static str; 4],
+    pub(crate) across: &'static str,
+    pub(crate) down: &'static str,
+    /// The top line of the panel that has the keys.
+    pub(crate) heavy: &'static str,
+    pub(crate) bar: &'static str,
+    pub(crate) bar_rest: &'static str,
+    /// Heights of one cell, from the lowest that is not nothing.
+    pub(crate) steps: &'static [&'static str],
+    /// The same for a chart of one line, where more heights can be told apart.
+    pub(crate) ramp: &'static [&'static str],
+    /// Two samples to a cell, four dots high.
+    pub(crate) braille: bool,
+}
+
+const UNICODE: Glyphs = Glyphs {
+    corners: ["┌", "┐", "└", "┘"],
+    across: "─",
+    down: "│",
+    heavy: "━",
+    bar: "█",
+    bar_rest: "·",
+    steps: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    ramp: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    braille: false,
+};
+
+const ASCII: Glyphs = Glyphs {
+    corners: ["+", "+", "+", "+"],
+    across: "-",
+    down: "|",
+    heavy: "=",
+    bar: "#",
+    bar_rest: ".",
+    steps: &[".", ":", "#"],
+    ramp: &[".", ":", "-", "=", "+", "*", "#"],
+    braille: false,
+};
+
+const BRAILLE: Glyphs = Glyphs { braille: true, ..UNICODE };
+
+impl Glyphs {
+    pub(crate) const fn of(set: GlyphSet) -> &'static Self {
+        match set {
+            GlyphSet::Unicode => &UNICODE,
+            GlyphSet::Ascii => &ASCII,
+            GlyphSet::Braille => &BRAILLE,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Which server answers, and how the breakers stand.
+
+use crate::format;
+use crate::model::Model;
+use crate::model::data::{Backend, BackendState, Breaker};
+use crate::model::layout::Area;
+use crate::view::pen::{Pen, Span, cut, plain, span};
+use crate::view::screens::overview::range;
+use crate::view::table::{column, number};
+use crate::view::theme::Tone;
+use crate::view::{chart, empty_line, framed, table};
+
+/// From here on the list has all columns.
+const WIDE: u16 = 110;
+
+pub(super) fn state_cell(model: &Model, backend: &Backend) -> Span {
+    if let Some(call) = model.open_call(&backend.id) {
+        return span(if call.unknown { "UNKNOWN?" } else { "..." }, Tone::Warn);
+    }
+    match (backend.state, backend.breaker) {
+        (BackendState::Up, Breaker::Open) => span("BREAKER", Tone::Bad),
+        (BackendState::Up, Breaker::HalfOpen) => span("testing", Tone::Warn),
+        (state, _) => span(state.word(), tone(state)),
+    }
+}
+
+const fn tone(state: BackendState) -> Tone {
+    match state {
+        BackendState::Up => Tone::Good,
+        BackendState::Down => Tone::Bad,
+        BackendState::Loading | BackendState::Unknown => Tone::Quiet,
+        BackendState::Cordoned | BackendState::Draining | BackendState::Drained => Tone::Warn,
+    }
+}
+
+/// The time to the first token; for a server that is down, how long it has been.
+pub(super) fn delay_cell(model: &Model, backend: &Backend) -> Span {
+    if backend.state == BackendState::Down && backend.since_ms > 0 {
+        let down = model.daemon_now_ms().saturating_sub(backend.since_ms);
+        span(format::age(down), Tone::Bad)
+    } else {
+        plain(format::delay(backend.ttft_p95_ms))
+    }
+}
+
+pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let title = format!("Backends {}", table::counted(&model.backends));
+    let right = table::state(&model.backends, area.width.saturating_sub(24));
+    let inside = framed(pen, model, area, title.trim_end(), &right, true);
+    let wide = inside.width >= WIDE;
+    let mut columns = vec![column("state", "state", 8), column("name", "name", 0)];
+    columns.push(column("model", "model", 0));
+    if wide {
+        columns.push(column("engine", "engine", 10));
+    }
+    columns.extend([number("run", "run", 7), number("queue", "queue", 6)]);
+    if wide {
+        columns.push(number("ttft50", "", 6));
+    }
+    columns.extend([number("ttft95", "ttft", 7), number("err%", "err", 6)]);
+    columns.extend([number("weight", "weight", 7), column("breaker", "breaker", 8)]);
+    if wide {
+        columns.extend([number("requests", "", 9), number("tokens out", "", 10)]);
+    }
+    table::rows(pen, inside, &model.backends, &columns, true, |backend| {
+        let mut cells = vec![state_cell(model, backend), plain(backend.id.as_str())];
+        cells.push(plain(backend.model_line()));
+        if wide {
+            cells.push(plain(backend.engine.as_str()));
+        }
+        let full = backend.max_concurrency > 0 && backend.running >= backend.max_concurrency;
+        let run = format!("{}/{}", backend.running, backend.max_concurrency);
+        cells.push(span(run, if full { Tone::Warn } else { Tone::Plain }));
+        let waits = if backend.queued > 0 { Tone::Warn } else { Tone::Quiet };
+        cells.push(span(backend.queued.to_string(), waits));
+        if wide {
+            cells.push(plain(format::delay(backend.ttft_p50_ms)));
+        }
+        cells.push(delay_cell(model, backend));
+        let failing = if backend.recent_failures_ppm > 0 { Tone::Warn } else { Tone::Quiet };
+        cells.push(span(errors(backend), failing));
+        cells.push(plain(backend.weight.to_string()));
+        let open = if backend.breaker == Breaker::Closed { Tone::Quiet } else { Tone::Bad };
+        cells.push(span(backend.breaker.word(), open));
+        if wide {
+            cells.push(plain(format::count(backend.requests)));
+            cells.push(plain(format::count(backend.tokens_out)));
+        }
+        cells
+    });
+    if model.backends.shown_len() == 0 {
+        let table = &model.backends;
+        let text = empty_line(model, table.loaded, table.filter_text(), "no backends yet");
+        pen.line(inside, 1, &[span(format!(" {text}"), Tone::Quiet)]);
+    }
+}
+
+/// `0.1`, in percent of the last requests.
+fn errors(backend: &Backend) -> String {
+    let tenths = backend.recent_failures_ppm / 1_000;
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+pub(super) fn history(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let Some(backend) = model.backends.selected() else {
+        framed(pen, model, area, "Running", &range(model), false);
+        return;
+    };
+    let title = format!("{}: running", backend.id);
+    let inside = framed(pen, model, area, &title, &range(model), false);
+    let air = Area { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    let chart = Area { height: air.height.saturating_sub(1), ..air };
+    if let Some(series) = model.histories.get(&backend.id) {
+        chart::columns(pen, chart, series, model.range_s);
+    }
+    let slots = format!("now {} of {} slots", backend.running, backend.max_concurrency);
+    pen.line(air, air.height.saturating_sub(1), &[plain(slots)]);
+}
+
+pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let title = model.backends.selected().map_or("Backend", |backend| backend.id.as_str());
+    let inside = framed(pen, model, area, title, "", false);
+    let Some(backend) = model.backends.selected() else { return };
+    for (line, (label, value)) in (0..inside.height).zip(facts(model, backend)) {
+        let room = inside.width.saturating_sub(13);
+        let label = format!(" {label:<11}");
+        pen.line(
+            inside,
+            line,
+            &[span(label, Tone::Quiet), Span { text: cut(&value.text, room), tone: value.tone }],
+        );
+    }
+}
+
+/// What there is to know of a backend, the most wanted first.
+pub(crate) fn facts(model: &Model, backend: &Backend) -> Vec<(&'static str, Span)> {
+    let now = model.daemon_now_ms();
+    let since = match backend.since_ms {
+        0 => String::new(),
+        since => format!(" for {}", format::age(now.saturating_sub(since))),
+    };
+    let state = state_cell(model, backend);
+    let mut facts = vec![("state", Span { text: format!("{}{since}", state.text), ..state })];
+    if !backend.reason.is_empty() {
+        facts.push(("why", span(backend.reason.as_str(), Tone::Bad)));
+    }
+    let breaker = match backend.breaker {
+        Breaker::Open if backend.breaker_until_ms > now => {
+            let left = format::age(backend.breaker_until_ms - now);
+            span(format!("OPEN, tries again in {left}"), Tone::Bad)
+        }
+        breaker => plain(breaker.word()),
+    };
+    facts.push(("breaker", breaker));
+    let probed = match backend.probed_at_ms {
+        0 => "never".to_owned(),
+        at => format!("{} ago", format::age(now.saturating_sub(at))),
+    };
+    facts.extend([
+        ("model", plain(backend.model_line())),
+        ("engine", plain(format!("{} ({})", backend.engine, backend.dialect))),
+        ("url", plain(backend.base_url.as_str())),
+        ("probed", plain(probed)),
+        (
+            "served",
+            plain(format!(
+                "{} requests, {} failed",
+                format::grouped(backend.requests.into()),
+                format::grouped(backend.failures.into())
+            )),
+        ),
+        ("queue", plain(format!("{} of {}", backend.queued, backend.queue_limit))),
+        ("weight", plain(backend.weight.to_string())),
+    ]);
+    if !backend.provider.is_empty() {
+        facts.push(("provider", plain(backend.provider.as_str())));
+    }
+    facts.push(("version", plain(backend.version.to_string())));
+    facts
+}

@@ -1,0 +1,185 @@
+//! What happened, and who did it.
+
+use crate::format;
+use crate::model::Model;
+use crate::model::data::{AuditEntry, Event};
+use crate::model::layout::Area;
+use crate::view::pen::{Pen, Span, plain, span};
+use crate::view::table::{Column, column};
+use crate::view::theme::Tone;
+use crate::view::{empty_line, framed, table};
+
+/// From here on the kind is written whole.
+const WIDE: u16 = 110;
+
+fn columns(width: u16) -> [Column; 4] {
+    let (kind, subject) = if width >= WIDE { (18, 18) } else { (13, 12) };
+    [
+        column("time", "time", 8),
+        column("kind", "kind", kind),
+        column("subject", "subject", subject),
+        column("what", "text", 0),
+    ]
+}
+
+fn cells(event: &Event) -> Vec<Span> {
+    let tone = Tone::from(event.severity);
+    vec![
+        span(format::clock(event.at_ms), Tone::Quiet),
+        span(event.kind.as_str(), tone),
+        plain(event.subject.as_str()),
+        span(event.text.as_str(), tone),
+    ]
+}
+
+fn followed(model: &Model) -> &'static str {
+    if model.follow { "follow on" } else { "follow off" }
+}
+
+/// On the overview.
+pub(super) fn happenings(pen: &mut Pen<'_>, model: &Model, area: Area, focused: bool) {
+    let inside = framed(pen, model, area, "Events", followed(model), focused);
+    if model.events.shown_len() == 0 {
+        nothing(pen, model, inside, 0);
+        return;
+    }
+    let columns = columns(inside.width);
+    table::bare(pen, inside, &model.events, &columns, focused, cells);
+}
+
+fn nothing(pen: &mut Pen<'_>, model: &Model, inside: Area, line: u16) {
+    let table = &model.events;
+    let text = empty_line(model, table.loaded, table.filter_text(), "nothing has happened yet");
+    pen.line(inside, line, &[span(format!(" {text}"), Tone::Quiet)]);
+}
+
+pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let title = format!("Events {}", table::counted(&model.events));
+    let filter = table::state(&model.events, area.width.saturating_sub(50));
+    let right = format!("{}  {filter}  tab audit", followed(model));
+    let inside = framed(pen, model, area, title.trim_end(), &right, true);
+    let columns = columns(inside.width);
+    table::rows(pen, inside, &model.events, &columns, true, cells);
+    if model.events.shown_len() == 0 {
+        nothing(pen, model, inside, 1);
+    }
+}
+
+pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let Some(event) = model.events.selected() else {
+        framed(pen, model, area, "Event", "", false);
+        return;
+    };
+    let right = format!("seq {}", format::grouped(event.seq.into()));
+    let inside = framed(pen, model, area, &event.kind, &right, false);
+    let head =
+        format!(" {}  {}  {}", format::moment(event.at_ms), event.severity.word(), event.subject);
+    pen.line(inside, 0, &[span(head, Tone::Quiet)]);
+    let room = inside.width.saturating_sub(2);
+    for (line, part) in (1..inside.height).zip(wrapped(&event.text, room)) {
+        pen.line(inside, line, &[span(format!(" {part}"), Tone::from(event.severity))]);
+    }
+}
+
+pub(super) fn audit(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let title = format!("Audit {}", table::counted(&model.audit));
+    let state = table::state(&model.audit, area.width.saturating_sub(40));
+    let right = format!("{state}  tab events");
+    let inside = framed(pen, model, area, title.trim_end(), &right, true);
+    let wide = inside.width >= WIDE;
+    let columns = [
+        column("time", "time", if wide { 20 } else { 8 }),
+        column("operator", "operator", if wide { 16 } else { 10 }),
+        column("action", "action", if wide { 34 } else { 24 }),
+        column("object", "object", 0),
+        column("reason", "reason", 0),
+    ];
+    table::rows(pen, inside, &model.audit, &columns, true, |entry: &AuditEntry| {
+        let at = if wide { format::moment(entry.at_ms) } else { format::clock(entry.at_ms) };
+        vec![
+            span(at, Tone::Quiet),
+            plain(entry.operator.as_str()),
+            plain(entry.action.as_str()),
+            plain(entry.object.as_str()),
+            plain(entry.reason.as_str()),
+        ]
+    });
+    if model.audit.shown_len() == 0 {
+        let table = &model.audit;
+        let text = match &model.audit_problem {
+            Some(why) => why.clone(),
+            None => empty_line(model, table.loaded, table.filter_text(), "nothing was changed yet"),
+        };
+        pen.line(inside, 1, &[span(format!(" {text}"), Tone::Quiet)]);
+    }
+}
+
+pub(super) fn audit_detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let Some(entry) = model.audit.selected() else {
+        framed(pen, model, area, "Entry", "", false);
+        return;
+    };
+    let right = format!("seq {}", entry.seq);
+    let inside = framed(pen, model, area, &entry.action, &right, false);
+    let room = inside.width.saturating_sub(2);
+    let lines = audit_lines(entry);
+    let wrapped = lines.iter().flat_map(|line| wrapped(line, room));
+    for (line, part) in (0..inside.height).zip(wrapped) {
+        pen.line(inside, line, &[plain(format!(" {part}"))]);
+    }
+}
+
+/// An entry of the audit log in full.
+pub(crate) fn audit_lines(entry: &AuditEntry) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}  {} ({})  {}",
+        format::moment(entry.at_ms),
+        entry.operator,
+        entry.role,
+        entry.object
+    )];
+    for (label, text) in [
+        ("reason", &entry.reason),
+        ("before", &entry.before),
+        ("after", &entry.after),
+        ("request", &entry.request_id),
+        ("hash", &entry.hash),
+    ] {
+        if !text.is_empty() {
+            lines.push(format!("{label:<8} {text}"));
+        }
+    }
+    lines
+}
+
+/// A text in lines of at most this many columns, broken at spaces where there are some.
+pub(crate) fn wrapped(text: &str, columns: u16) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let wide = crate::view::pen::width(word);
+        if used > 0 && used + crate::view::pen::width(word.trim_end()) > columns {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        if wide <= columns {
+            line.push_str(word);
+            used += wide;
+            continue;
+        }
+        for c in word.chars() {
+            let wide = crate::view::pen::width(c.encode_utf8(&mut [0; 4]));
+            if used + wide > columns && used > 0 {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(c);
+            used += wide;
+        }
+    }
+    if !line.trim().is_empty() || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}

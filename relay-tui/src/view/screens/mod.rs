@@ -1,0 +1,37 @@
+//! Panels. Each draws itself into the area that the layout gave it.
+
+mod backends;
+mod events;
+mod keys;
+mod overview;
+mod requests;
+
+pub(super) use self::backends::facts as backend_facts;
+pub(super) use self::events::{audit_lines, wrapped};
+pub(super) use self::keys::facts as key_facts;
+use super::pen::Pen;
+use crate::model::Model;
+use crate::model::layout::{Area, Panel};
+
+pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, panel: Panel, area: Area, focused: bool) {
+    match panel {
+        Panel::Traffic => overview::traffic(pen, model, area),
+        Panel::Attention => overview::attention(pen, model, area, focused),
+        Panel::Money => overview::money(pen, model, area),
+        Panel::Fleet => overview::fleet(pen, model, area, focused),
+        Panel::Running => requests::running(pen, model, area, focused),
+        Panel::Happenings => events::happenings(pen, model, area, focused),
+        Panel::BackendList => backends::list(pen, model, area),
+        Panel::BackendHistory => backends::history(pen, model, area),
+        Panel::BackendDetail => backends::detail(pen, model, area),
+        Panel::BackendRequests => requests::on_backend(pen, model, area),
+        Panel::KeyList => keys::list(pen, model, area),
+        Panel::KeyHistory => keys::history(pen, model, area),
+        Panel::KeyDetail => keys::detail(pen, model, area),
+        Panel::KeyRequests => requests::of_key(pen, model, area),
+        Panel::EventList => events::list(pen, model, area),
+        Panel::EventDetail => events::detail(pen, model, area),
+        Panel::AuditList => events::audit(pen, model, area),
+        Panel::AuditDetail => events::audit_detail(pen, model, area),
+    }
+}
