@@ -50,7 +50,7 @@ fn spec(who: u64, amount: i64) -> HoldSpec {
         price: Arc::new(price()),
         amount: ncr(amount),
         stream: true,
-        created_ms: 10,
+        created_ms: 4_102_444_800_000,
         deadline: Duration::from_secs(60),
     }
 }

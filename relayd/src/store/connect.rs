@@ -41,7 +41,8 @@ const LEDGER_STATEMENTS: usize = 256;
 
 impl Store {
     /// Opens a database for serving: makes it when absent, brings the schema up to this build,
-    /// starts the writers, and registers this start of relayd.
+    /// starts the writers, registers this start of relayd, and resolves the holds of processes
+    /// that died.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another relayd has the SQLite file open;
@@ -57,6 +58,7 @@ impl Store {
         };
         let store = opened?;
         store.start_heartbeat();
+        store.start_upkeep().await;
         Ok(store)
     }
 

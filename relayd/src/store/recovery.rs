@@ -1,6 +1,6 @@
 //! Holds that nobody will settle: their owner died, or their time is over.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 
@@ -22,6 +22,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(120);
 /// How long past its deadline a hold stays with a living owner.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// How often holds are looked at that nobody will settle.
+const PERIOD: Duration = Duration::from_secs(30);
+
 /// What was done with holds that nobody would settle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -32,6 +35,41 @@ pub struct Recovered {
 }
 
 impl Store {
+    /// Looks after holds that nobody will settle, until the store is closed. On SQLite those of
+    /// earlier processes are resolved before this returns.
+    pub(super) async fn start_upkeep(&self) {
+        if self.engine() == Engine::Sqlite {
+            self.look_after().await;
+        }
+        // Held weakly: the task must not keep a dropped store's connections open.
+        let weak = std::sync::Arc::downgrade(&self.0);
+        let stop = self.0.stop.clone();
+        self.tasks().spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PERIOD) => {}
+                }
+                let Some(inner) = weak.upgrade() else { return };
+                let store = Self(inner);
+                tokio::select! {
+                    () = store.0.stop.cancelled() => return,
+                    () = store.look_after() => {}
+                }
+            }
+        });
+    }
+
+    async fn look_after(&self) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        for done in [self.recover(now_ms).await, self.expire(now_ms).await] {
+            if let Err(error) = done {
+                tracing::warn!(%error, "could not look after open holds");
+            }
+        }
+    }
+
     /// Resolves the holds of processes that died: those that streamed are charged by their last
     /// checkpoint, the others released. On SQLite every other process is dead, because this one
     /// has the lock; on PostgreSQL one is dead when it said that it ends, or after two minutes of

@@ -165,3 +165,41 @@ fn run(shared: &Shared, tell: &watch::Sender<Reached>, mut log: Log, interval: D
         tell.send_replace(Reached::Safe(safe));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(dir: &tempfile::TempDir) -> PathBuf {
+        let database = dir.path().join("a.db");
+        std::fs::write(dir.path().join("a.db-wal"), b"frames").unwrap();
+        database
+    }
+
+    #[tokio::test]
+    async fn what_was_marked_is_synced_and_nothing_else_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let sync = WalSync::start(&log(&dir), false).unwrap();
+        sync.synced().await.unwrap();
+        for _ in 0..3 {
+            sync.mark();
+            sync.handle().synced().await.unwrap();
+        }
+        sync.mark();
+        sync.close().await;
+        sync.synced().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_synced_is_never_trusted_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let sync = WalSync::start(&log(&dir), true).unwrap();
+        std::fs::remove_file(dir.path().join("a.db-wal")).unwrap();
+        sync.mark();
+        assert!(matches!(sync.synced().await, Err(StoreError::Unavailable(_))));
+        std::fs::write(dir.path().join("a.db-wal"), b"frames").unwrap();
+        sync.mark();
+        assert!(matches!(sync.synced().await, Err(StoreError::Unavailable(_))));
+        sync.close().await;
+    }
+}

@@ -162,7 +162,8 @@ pub(crate) fn open_hold(boot: BootId, who: u64, which: Option<u64>, amount: i64)
         phase: Phase::Dispatched,
         stream: false,
         created_ms: 10,
-        deadline_ms: 1_000,
+        // Far ahead: the upkeep of a slow test must not release it.
+        deadline_ms: 4_102_444_800_000,
     }
 }
 
