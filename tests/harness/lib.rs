@@ -1,7 +1,13 @@
 //! Starts the real things that tests need: the daemon as built, a real engine, a real database,
 //! official SDK clients. Everything listens on loopback, on a free port, and ends with its handle.
 
+/// A stand-in for a commercial upstream in Anthropic's format.
+#[path = "../engines/anthropic.rs"]
+pub mod anthropic;
 mod llama;
+/// Ollama's API over the real llama.cpp server.
+#[path = "../engines/ollama.rs"]
+mod ollama;
 mod place;
 mod postgres;
 mod python;
@@ -9,9 +15,13 @@ mod relay;
 /// A stand-in for upstreams that cannot be had.
 #[path = "../engines/scripted.rs"]
 pub mod scripted;
+#[path = "../engines/served.rs"]
+mod served;
 
 pub use llama::Llama;
+pub use ollama::OllamaAdapter;
 pub use place::{binary, engines_dir, repository};
 pub use postgres::Database;
 pub use python::{Python, grpcurl};
 pub use relay::{Ready, Relay, RelayOptions};
+pub use served::client;

@@ -1,6 +1,8 @@
 """Holds a plain and a streamed conversation with an official SDK and prints what came back.
 
-    converse.py openai|vllm|anthropic|ollama PUBLIC_URL KEY MODEL
+    converse.py openai|vllm|anthropic|ollama PUBLIC_URL KEY MODEL [ROUTE]
+
+ROUTE is where below the URL the SDK's API lies, when not where Relay has it.
 """
 
 import json
@@ -39,8 +41,8 @@ def with_openai(base, key, model):
         "plain": {
             "text": said,
             "model": plain.model,
-            "task_id": plain.task_id,
-            "mode": plain.mode,
+            "task_id": getattr(plain, "task_id", None),
+            "mode": getattr(plain, "mode", None),
             "finish": plain.choices[0].finish_reason,
             "input": plain.usage.prompt_tokens,
             "output": plain.usage.completion_tokens,
@@ -59,13 +61,14 @@ def with_anthropic(base, key, model):
     from anthropic import Anthropic
 
     client = Anthropic(base_url=base, api_key=key, max_retries=0)
+    # Newer releases of this SDK name no sampling parameters.
     plain = client.messages.create(
-        model=model, messages=PROMPT, max_tokens=MOST, temperature=0
+        model=model, messages=PROMPT, max_tokens=MOST, extra_body={"temperature": 0}
     )
     said = "".join(block.text for block in plain.content if block.type == "text")
     messages = PROMPT + [{"role": "assistant", "content": said or "-"}, FOLLOW_UP]
     with client.messages.stream(
-        model=model, messages=messages, max_tokens=MOST, temperature=0
+        model=model, messages=messages, max_tokens=MOST, extra_body={"temperature": 0}
     ) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
@@ -81,8 +84,8 @@ def with_anthropic(base, key, model):
         "plain": {
             "text": said,
             "model": plain.model,
-            "task_id": plain.task_id,
-            "mode": plain.mode,
+            "task_id": getattr(plain, "task_id", None),
+            "mode": getattr(plain, "mode", None),
             "finish": plain.stop_reason,
             "input": whole(plain.usage),
             "output": plain.usage.output_tokens,
@@ -130,15 +133,16 @@ def with_ollama(base, key, model):
     }
 
 
-def main(sdk, public_url, key, model):
+def main(sdk, public_url, key, model, route=None):
     routes = {
         "openai": (with_openai, "/v2/openai"),
         "vllm": (with_openai, "/v2/vllm"),
         "anthropic": (with_anthropic, "/v2/anthropic"),
         "ollama": (with_ollama, "/v2/ollama"),
     }
-    converse, route = routes[sdk]
-    print(json.dumps(converse(public_url + route, key, model)))
+    converse, usual = routes[sdk]
+    below = usual if route is None else route
+    print(json.dumps(converse(public_url + below, key, model)))
 
 
 if __name__ == "__main__":
