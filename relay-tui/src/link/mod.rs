@@ -216,6 +216,8 @@ impl Link {
                     Ok(Answer::StillUnknown(call)) => {
                         self.unknown.retain(|known| known.no() != call.no());
                         self.unknown.push(call);
+                        // Neither the change nor the question got through: a new connection asks.
+                        break End::Problem(format!("{} closed the connection", self.target.url));
                     }
                     Ok(Answer::Found(found)) => self.tell(Told::Found(found)).await,
                     Err(gone) => self.tell(Told::Note(format!("a call ended badly: {gone}"))).await,

@@ -73,7 +73,8 @@ impl Input {
     fn drop_word(&mut self) {
         let end = self.byte(self.cursor);
         let head = self.text[..end].trim_end();
-        let start = head.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        let space = head.char_indices().rev().find(|(_, c)| c.is_whitespace());
+        let start = space.map_or(0, |(at, c)| at + c.len_utf8());
         self.cursor = self.text[..start].chars().count();
         self.text.replace_range(start..end, "");
     }
@@ -101,6 +102,9 @@ mod tests {
         input.paste("two words\x1b[2J");
         input.press(Press::ctrl('w'));
         assert_eq!(input.text(), "two ürih");
+        let mut wide = Input::with("a\u{a0}b");
+        wide.press(Press::ctrl('w'));
+        assert_eq!(wide.text(), "a\u{a0}");
         assert!(!input.press(Press::plain(Code::Enter)));
     }
 
