@@ -2,5 +2,6 @@
 
 mod acting;
 mod budgets;
+mod link;
 mod pages;
 mod world;

@@ -159,7 +159,9 @@ pub(crate) fn wrapped(text: &str, columns: u16) -> Vec<String> {
     let mut used = 0;
     for word in text.split_inclusive(' ') {
         let wide = crate::view::pen::width(word);
-        if used > 0 && used + crate::view::pen::width(word.trim_end()) > columns {
+        // A word that is longer than a line begins where it stands.
+        if used > 0 && wide <= columns && used + crate::view::pen::width(word.trim_end()) > columns
+        {
             lines.push(std::mem::take(&mut line));
             used = 0;
         }
