@@ -1,10 +1,12 @@
 //! A database of one test, and what tests put in.
 
+use std::sync::Arc;
+
 use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::postgres::new_database;
+use super::postgres::{Server, new_database};
 use crate::config::Durability;
 use crate::domain::{BootId, CustomerId, KeyId, Meters, Ncr, RequestId};
 use crate::ledger::{
@@ -17,6 +19,7 @@ use crate::store::{Change, NewCustomer, NewKey, Place, Restrictions, Store, Stor
 pub(crate) struct Fixture {
     pub(crate) options: StoreOptions,
     _dir: Option<TempDir>,
+    _server: Option<Arc<Server>>,
 }
 
 /// The price row of all tests: 1 nano-credit a prompt token, 2 an answer token.
@@ -27,13 +30,14 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         // A name that a URL would take apart.
         let options = StoreOptions::sqlite(dir.path().join("relay 100%?#.db"));
-        Self { options, _dir: Some(dir) }
+        Self { options, _dir: Some(dir), _server: None }
     }
 
     pub(crate) async fn postgres() -> Self {
-        let url = new_database().await;
+        let (url, server) = new_database().await;
         let place = Place::Postgres { url, connections: 4, shards: 4 };
-        Self { options: StoreOptions { place, durability: Durability::Process }, _dir: None }
+        let options = StoreOptions { place, durability: Durability::Process };
+        Self { options, _dir: None, _server: server }
     }
 
     pub(crate) fn shards(mut self, count: u8) -> Self {

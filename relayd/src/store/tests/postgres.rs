@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -13,26 +13,32 @@ use std::str::FromStr;
 /// Names the server whose user may create databases.
 const URL: &str = "RELAY_TEST_DATABASE_URL";
 
-/// The server that this process started, if it did.
-static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+/// The server that this process started, while a test uses it.
+static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 
-struct Server {
+/// A server of this process. It and its folder go with the last test that uses it.
+pub(crate) struct Server {
     url: String,
-    process: Child,
+    process: Mutex<Child>,
     dir: PathBuf,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _reaped = self.process.wait();
+        let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ended = process.kill();
+        let _reaped = process.wait();
         let _removed = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-/// The URL of a new, empty database.
-pub(super) async fn new_database() -> String {
-    let server = std::env::var(URL).unwrap_or_else(|_| own_server());
+/// The URL of a new, empty database, and the server to keep while it is used.
+pub(super) async fn new_database() -> (String, Option<Arc<Server>>) {
+    let own = if std::env::var(URL).is_ok() { None } else { Some(own_server()) };
+    let server = match &own {
+        Some(server) => server.url.clone(),
+        None => std::env::var(URL).unwrap(),
+    };
     let options = PgConnectOptions::from_str(&server).unwrap();
     let mut connection = None;
     for _ in 0..200 {
@@ -41,7 +47,7 @@ pub(super) async fn new_database() -> String {
                 connection = Some(open);
                 break;
             }
-            Err(error) if std::env::var(URL).is_ok() => panic!("{URL}: {error}"),
+            Err(error) if own.is_none() => panic!("{URL}: {error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
@@ -51,17 +57,17 @@ pub(super) async fn new_database() -> String {
     connection.close().await.unwrap();
     let mut url = url::Url::parse(&server).unwrap();
     url.set_path(&name);
-    url.to_string()
+    (url.to_string(), own)
 }
 
 /// Starts a server in a folder of its own, reached by a socket in it: no port is taken.
-fn own_server() -> String {
-    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(server) = &*server {
-        return server.url.clone();
+fn own_server() -> Arc<Server> {
+    let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = shared.upgrade() {
+        return server;
     }
     let bin = binaries();
-    let dir = std::env::temp_dir().join(format!("relay-pg-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("relay-pg-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir_all(&dir).unwrap();
     let data = dir.join("data");
     let owner = if is_root() { "nobody" } else { "" };
@@ -88,8 +94,9 @@ fn own_server() -> String {
     let host: String =
         url::form_urlencoded::byte_serialize(dir.to_str().unwrap().as_bytes()).collect();
     let url = format!("postgres://postgres@localhost/postgres?host={host}");
-    *server = Some(Server { url: url.clone(), process, dir });
-    url
+    let server = Arc::new(Server { url, process: Mutex::new(process), dir });
+    *shared = Arc::downgrade(&server);
+    server
 }
 
 /// PostgreSQL refuses to run as root, and tests often do. The server dies with this process,
