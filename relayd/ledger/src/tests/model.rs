@@ -51,7 +51,7 @@ struct Model {
 enum Step {
     Credit(u8, u8, bool, i64),
     Budget(u8, u8, BudgetChange),
-    Hold(u8, u8, i64),
+    Hold(u8, i64),
     Extend(u8, i64),
     Checkpoint(u8, i64, i64),
     Settle(u8, i64),
@@ -83,7 +83,7 @@ fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
     let step = prop_oneof![
         2 => (0_u8..8, 1_u8..3, any::<bool>(), -80_i64..200).prop_map(|(i, c, p, n)| Step::Credit(i, c, p, n)),
         2 => (0_u8..8, 1_u8..4, change).prop_map(|(i, k, change)| Step::Budget(i, k, change)),
-        6 => (0_u8..10, amount.clone()).prop_map(|(id, n)| Step::Hold(id, 0, n)),
+        6 => (0_u8..10, amount.clone()).prop_map(|(id, n)| Step::Hold(id, n)),
         2 => (0_u8..10, amount.clone()).prop_map(|(id, n)| Step::Extend(id, n)),
         2 => (0_u8..10, 1_i64..5, 0_i64..80).prop_map(|(id, seq, n)| Step::Checkpoint(id, seq, n)),
         5 => (0_u8..10, amount).prop_map(|(id, n)| Step::Settle(id, n)),
@@ -100,7 +100,7 @@ fn command(step: &Step) -> Command {
             credit(&idem.to_string(), who, wallet, amount)
         }
         Step::Budget(idem, which, change) => budget(&idem.to_string(), owner(which), which, change),
-        Step::Hold(id, _, amount) => hold(id, parties(id).0, parties(id).1, amount),
+        Step::Hold(id, amount) => hold(id, parties(id).0, parties(id).1, amount),
         Step::Extend(id, total) => extend(id, parties(id).0, parties(id).1, total),
         Step::Checkpoint(id, seq, cost) => checkpoint(id, parties(id).0, parties(id).1, seq, cost),
         Step::Settle(id, charge) => settle(id, parties(id).0, parties(id).1, charge),
@@ -177,7 +177,7 @@ impl Model {
         match *step {
             Step::Credit(idem, who, promo, amount) => self.credit(idem, who, promo, amount),
             Step::Budget(idem, key, change) => self.change(idem, key, change),
-            Step::Hold(id, _, amount) => {
+            Step::Hold(id, amount) => {
                 let mut held = match self.holds.get(&id) {
                     Some(held)
                         if held.state == HoldState::Open && held.promo + held.paid >= amount =>

@@ -30,7 +30,7 @@ fn reference(id: RequestId, who: u64, which: Option<u64>) -> HoldRef {
 }
 
 fn commands(log: u64) -> impl Strategy<Value = Vec<Command>> {
-    let parties = |n: u8| (u64::from(n % 3) + 1, (n % 2 == 0).then_some(u64::from(n % 5) + 1));
+    let parties = |n: u8| (u64::from(n % 3) + 1, (n.is_multiple_of(2)).then_some(u64::from(n % 5) + 1));
     let hold = move |n: u8, amount: i64| {
         let (who, which) = parties(n);
         let reference = reference(request(log, n), who, which);
@@ -41,11 +41,11 @@ fn commands(log: u64) -> impl Strategy<Value = Vec<Command>> {
             scope: "direct.openai.m".parse().unwrap(),
             price: PRICE.parse().unwrap(),
             amount: ncr(amount),
-            promo: amount % 2 == 0,
+            promo: amount & 1 == 0,
             boot: reference.boot,
             fence: 1,
             phase: Phase::Reserved,
-            stream: n % 2 == 0,
+            stream: n.is_multiple_of(2),
             created_ms: amount,
             deadline_ms: 1_000,
         })
