@@ -14,7 +14,7 @@ use super::Engine;
 use super::error::{EngineError, read_refusal};
 use super::first::{HEAD_MAX_BYTES, Head, judge, judge_end, reported};
 use super::transport::{Body, Outgoing, chain};
-use crate::wire::Dialect;
+use crate::wire::{Dialect, EngineKind};
 
 /// Largest whole answer, in bytes: far above any chat answer, small enough to hold in memory.
 pub const WHOLE_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -90,6 +90,9 @@ impl Engine {
             traceparent: call.traceparent.as_deref(),
             tracestate: call.tracestate.as_deref(),
             request_id: Some(&call.request_id),
+            // llama.cpp's server closes the connection after a streamed answer without saying so:
+            // another request written into it meanwhile would be lost.
+            closes: call.stream && self.kind() == EngineKind::Llamacpp,
         };
         let response = timeout_at(until, self.transport.send(out)).await.map_err(late)??;
         let (head, body) = response.into_parts();

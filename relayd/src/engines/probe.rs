@@ -143,6 +143,7 @@ impl Engine {
             traceparent: None,
             tracestate: None,
             request_id: None,
+            closes: false,
         };
         let read = async {
             let (head, mut body) = self.transport.send(out).await?.into_parts();

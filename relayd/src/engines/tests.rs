@@ -157,6 +157,21 @@ async fn a_request_carries_our_headers_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_connection_that_the_engine_will_close_is_not_used_again() {
+    for (kind, streams, closes) in [
+        (EngineKind::Llamacpp, true, true),
+        (EngineKind::Llamacpp, false, false),
+        (EngineKind::Vllm, true, false),
+    ] {
+        let (addr, mut seen) = server(json("200 OK", "{}")).await;
+        let _ = engine(addr, Dialect::Openai, kind).chat(call(streams)).await;
+        let Some(Seen::Request(request)) = seen.recv().await else { panic!("no request") };
+        let found = request.to_ascii_lowercase().contains("\r\nconnection: close\r\n");
+        assert_eq!(found, closes, "{kind:?}, streams {streams}");
+    }
+}
+
+#[tokio::test]
 async fn answers_come_through_unchanged() {
     let body = r#"{"id":"x","choices":[]}"#;
     assert_eq!(chat(json("200 OK", body), Dialect::Openai, false).await.unwrap(), body);

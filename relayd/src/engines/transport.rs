@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyDataStream;
 use url::Url;
@@ -91,6 +91,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) traceparent: Option<&'a str>,
     pub(crate) tracestate: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
+    /// Whether the connection is of no use after the answer.
+    pub(crate) closes: bool,
 }
 
 /// The body of an answer.
@@ -147,6 +149,9 @@ impl Pool {
     async fn send(&self, out: Outgoing<'_>) -> Result<http::Response<Body>, EngineError> {
         let mut headers = self.fixed.clone();
         headers.insert(ACCEPT, HeaderValue::from_static(out.accept));
+        if out.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let passed = [
             ("traceparent", out.traceparent),
             ("tracestate", out.tracestate),
