@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
@@ -17,7 +17,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::oneshot;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -44,6 +46,11 @@ const NO_ROUTE: &str = "none";
 
 /// The header that carries the request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Bytes of an unread body that are taken off the wire before a refusal goes out, and the time for
+/// it. Closing a connection with bytes unread resets it, and the client would never see why.
+const UNREAD_MAX_BYTES: usize = 4 * 1024 * 1024;
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the edge is told by the configuration.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +83,12 @@ struct MeasuredBody {
     _measured: Measured,
 }
 
+/// A request's body that comes back when it is dropped before its end.
+struct Lent {
+    body: Body,
+    back: Option<oneshot::Sender<Body>>,
+}
+
 /// The middleware around all routes.
 pub(super) async fn edge(
     State(settings): State<Arc<EdgeSettings>>,
@@ -104,6 +117,8 @@ pub(super) async fn edge(
     trace.adopt(&span);
     let client = client(&settings.proxies, &request);
     request.extensions_mut().insert(Visit { request_id, client, trace });
+    let (back, unread) = oneshot::channel();
+    let request = request.map(|body| Body::new(Lent { body, back: Some(back) }));
 
     let running = async {
         if let Err(fault) = check_head(request.uri(), request.headers()) {
@@ -121,6 +136,7 @@ pub(super) async fn edge(
         }
     };
     let mut response = running.instrument(span).await;
+    take_off(unread).await;
     if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response = options(response);
     }
@@ -157,6 +173,23 @@ fn options(refused: Response) -> Response {
         response.headers_mut().insert(header::ALLOW, allow.clone());
     }
     response
+}
+
+/// Reads what a handler left of the body, within bounds.
+async fn take_off(mut unread: oneshot::Receiver<Body>) {
+    let Ok(mut body) = unread.try_recv() else { return };
+    let mut left = UNREAD_MAX_BYTES;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Beyond the bounds the connection is closed as it is.
+    let _ = tokio::time::timeout(UNREAD_TIMEOUT, reading).await;
 }
 
 fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
@@ -208,6 +241,41 @@ impl Drop for Measured {
         metrics::gauge!(names::HTTP_ACTIVE).decrement(1);
         metrics::histogram!(names::HTTP_DURATION, "http_route" => Arc::clone(&self.route))
             .record(self.began.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take()
+            && !self.body.is_end_stream()
+        {
+            // Nobody waits when the whole request was dropped.
+            let _ = back.send(std::mem::take(&mut self.body));
+        }
+    }
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.back = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
