@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{App, AppError, FleetTls, Parts, follow, watch};
@@ -98,6 +98,8 @@ pub(super) async fn run(
         tasks.spawn("fleet", Weight::Critical, door.serve(bound.fleet, stops.rest.clone()));
     }
 
+    // Whoever is told that relayd serves may end it from that moment on.
+    let mut signals = Signals::take()?;
     readiness.ready();
     parts.events.emit(EventKind::RelayStarted, Severity::Info, "", "relayd serves");
     ready();
@@ -105,7 +107,7 @@ pub(super) async fn run(
     let failure = tokio::select! {
         failure = faces.watch() => failure,
         failure = tasks.watch() => failure,
-        signalled = signals() => { signalled?; None }
+        () = signals.next() => None,
     };
     if let Some(reason) = &failure {
         tracing::error!(%reason, "stopping");
@@ -115,7 +117,7 @@ pub(super) async fn run(
     tracing::info!(running = parts.inference.running(), "draining");
     stops.accept.cancel();
     let patience = if failure.is_some() { Duration::ZERO } else { config.drain.deadline.get() };
-    drain(&parts, patience).await?;
+    drain(&parts, patience, &mut signals).await;
     faces.join(FACES_END).await;
     stops.rest.cancel();
     tasks.join(TASKS_END).await;
@@ -129,16 +131,15 @@ pub(super) async fn run(
 }
 
 /// Lets streams end; a second signal ends them at once.
-async fn drain(parts: &Parts, patience: Duration) -> Result<(), AppError> {
+async fn drain(parts: &Parts, patience: Duration, signals: &mut Signals) {
     let told = tokio::select! {
         () = parts.inference.drain(patience) => false,
-        signalled = signals() => { signalled?; true }
+        () = signals.next() => true,
     };
     if told {
         tracing::warn!("told again: ending what runs");
         parts.inference.drain(Duration::ZERO).await;
     }
-    Ok(())
 }
 
 fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &CancellationToken) {
@@ -228,13 +229,23 @@ fn listen_bounds(config: &Config) -> ListenBounds {
     }
 }
 
-/// SIGTERM or SIGINT.
-async fn signals() -> Result<(), AppError> {
-    let watch = |kind| signal(kind).map_err(|error| AppError::Setting(error.to_string()));
-    let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT, which end the process by themselves until they are taken.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn take() -> Result<Self, AppError> {
+        let watch = |kind| signal(kind).map_err(|error| AppError::Setting(error.to_string()));
+        Ok(Self { term: watch(SignalKind::terminate())?, int: watch(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Resolves at the next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
 }

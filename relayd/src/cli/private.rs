@@ -1,9 +1,21 @@
-//! Files that only their owner can read.
+//! Files and folders that only their owner can read.
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+
+/// Makes a folder, and those above it, unless it exists.
+///
+/// # Errors
+/// A sentence that names the folder.
+pub(super) fn folder(folder: &Path) -> Result<(), String> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| format!("cannot make {}: {error}", folder.display()))
+}
 
 /// Writes a file that only its owner can read, whole or not at all.
 ///

@@ -51,7 +51,8 @@ fn finish(file: &Path, work: impl AsyncFnOnce(Config) -> Result<(), String>) -> 
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    match runtime().block_on(work(config)) {
+    let made = super::private::folder(&config.data_dir.0);
+    match made.and_then(|()| runtime().block_on(work(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             output::problem(format_args!("{message}"));

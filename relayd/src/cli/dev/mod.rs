@@ -7,13 +7,12 @@ mod engine;
 mod ready;
 mod secrets;
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 pub use arguments::DevArgs;
 
-use super::{EXIT_CONFIG, PROGRAM, environment, output, runtime};
+use super::{EXIT_CONFIG, PROGRAM, environment, output, private, runtime};
 use crate::app::App;
 use crate::catalogue::{Document, FoundEngine, dev_document};
 use crate::config::{Config, ConfigError, load_text};
@@ -72,11 +71,7 @@ pub(super) fn configuration(
 async fn run(arguments: DevArgs, config: Config) -> Result<(), String> {
     let choices = arguments.engines()?;
     let data_dir = config.data_dir.0.clone();
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&data_dir)
-        .map_err(|error| format!("cannot make {}: {error}", data_dir.display()))?;
+    private::folder(&data_dir)?;
     for file in config.pepper_files() {
         secrets::ensure_pepper(&file)
             .map_err(|error| format!("cannot make {}: {error}", file.display()))?;
@@ -117,10 +112,7 @@ async fn serve(
         ops_url: format!("http://{}", addresses.ops),
         api_key: secrets.api_key,
         operator_token: secrets.operator_token,
-        models: engines
-            .iter()
-            .flat_map(|engine| engine.models.iter().map(|model| model.name.to_string()))
-            .collect(),
+        models: model_names(engines),
         engine_url: engines.first().map(|engine| engine.url.clone()).unwrap_or_default(),
         fleet_ca,
         join_token: secrets.join_token,
@@ -139,4 +131,16 @@ async fn serve(
         }
     };
     app.run(telemetry, up).await.map_err(|error| error.to_string())
+}
+
+/// Every model once, in the order in which the engines list them.
+fn model_names(engines: &[FoundEngine]) -> Vec<String> {
+    let mut names = Vec::new();
+    for model in engines.iter().flat_map(|engine| &engine.models) {
+        let name = model.name.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
