@@ -123,7 +123,7 @@ impl Driver {
                 permit.report(Outcome::Ok { ttft });
                 drop(permit);
                 let count = count::count(&whole.read, self.task.request.prompt_bytes(), true);
-                stream::Ended::whole(whole.body, count)
+                stream::Ended::whole(whole.body, self.task.capped(count))
             }
             Body::Stream { translator, upstream, frames } => {
                 let relay = stream::Relay {
@@ -431,6 +431,15 @@ impl Task {
     /// What is left of the request's time.
     pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// A count cut down to what the request was allowed to use.
+    pub(super) fn capped(&self, counted: Count) -> Count {
+        let (meters, cut) = count::cap(counted.meters, self.ceiling.input, self.ceiling.output());
+        if cut {
+            tracing::warn!(reported = ?counted.meters, billed = ?meters, "the engine reports more than it was allowed");
+        }
+        Count { meters, ..counted }
     }
 
     /// Until when it may wait for a backend.

@@ -13,7 +13,7 @@ use super::count::{self, Count, Read};
 use super::dispatch::{engine_error, outcome_of};
 use super::driver::{Task, left};
 use super::plan::{self, Window};
-use crate::domain::{Code, Fault, Meters, Ncr};
+use crate::domain::{Code, Fault, Ncr};
 use crate::engines::{Blame, EngineError, ReplyStream, Timed};
 use crate::fleet::Outcome;
 use crate::ledger::UsageStatus;
@@ -200,14 +200,7 @@ impl Relay<'_> {
             deltas: seen.deltas,
             out_bytes: seen.out_bytes,
         };
-        let counted = count::count(&read, self.task.request.prompt_bytes(), complete);
-        let ceiling = &self.task.ceiling;
-        let (meters, cut): (Meters, bool) =
-            count::cap(counted.meters, ceiling.input, ceiling.output());
-        if cut {
-            tracing::warn!(reported = ?counted.meters, billed = ?meters, "the engine reports more than it was allowed");
-        }
-        Count { meters, ..counted }
+        self.task.capped(count::count(&read, self.task.request.prompt_bytes(), complete))
     }
 
     fn ended(self, stop: Stop) -> Ended {
