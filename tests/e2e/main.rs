@@ -1,1 +1,17 @@
-//! x
+//! The daemon as a stranger meets it: started as a program, spoken to over the wire.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+mod admin;
+mod catalogue;
+mod console;
+mod contract;
+mod dev;
+mod edge;
+mod faults;
+mod keys;
+mod load;
+mod metrics;
+mod refusals;
+mod sdk;
+mod start;

@@ -3,7 +3,6 @@
 //! It stands in for commercial upstreams and for broken servers, which cannot be had here; what a
 //! healthy server does is tested on the real llama.cpp server.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +15,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::stream::{self, Stream};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+
+use crate::served::Served;
 
 /// How the server answers the next requests.
 #[derive(Clone, Debug)]
@@ -38,8 +39,17 @@ pub enum Script {
         /// How many.
         count: u64,
     },
+    /// As `Tokens` without a pause, each so many bytes large.
+    Heavy {
+        /// How many.
+        count: u64,
+        /// Bytes of each.
+        bytes: usize,
+    },
     /// Takes the request and says nothing.
     HangBeforeFirstByte,
+    /// Takes the request and answers it by the next script.
+    UntilNext,
     /// Says nothing more after so many tokens.
     HangAfter(u64),
     /// Cuts the connection after so many tokens.
@@ -62,10 +72,11 @@ pub enum Script {
 struct Counts {
     requests: AtomicU64,
     cancelled: AtomicU64,
+    sent: AtomicU64,
 }
 
 struct Shared {
-    script: Mutex<Script>,
+    script: watch::Sender<Script>,
     counts: Counts,
     last: Mutex<Option<(HeaderMap, Value)>>,
 }
@@ -75,46 +86,52 @@ pub struct Scripted {
     /// `http://127.0.0.1:port`.
     pub url: String,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    _served: Served,
 }
 
 /// Prompt tokens that the server reports.
 pub const PROMPT_TOKENS: u64 = 10;
+/// One token's text. Four bytes, so that an estimate by bytes and a count of events agree.
+pub const WORD: &str = "word";
+/// Time between the last token and a reset.
+const RESET_AFTER: Duration = Duration::from_millis(300);
 /// The model it lists.
 pub const MODEL: &str = "scripted";
 
 impl Scripted {
-    /// Starts a server.
+    /// Starts a server, on a thread of its own: a test may block while a daemon asks it.
     ///
     /// # Errors
     /// When no port is free.
-    pub async fn start(script: Script) -> anyhow::Result<Self> {
+    pub fn start(script: Script) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            script: Mutex::new(script),
+            script: watch::Sender::new(script),
             counts: Counts::default(),
             last: Mutex::new(None),
         });
-        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-        let url = format!("http://{}", listener.local_addr()?);
         let routes = Router::new()
             .route("/v1/models", get(models))
             .route("/v1/chat/completions", post(chat))
             .with_state(Arc::clone(&shared));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, routes).await;
-        });
-        Ok(Self { url, shared, server })
+        let served = Served::start(routes)?;
+        Ok(Self { url: served.url.clone(), shared, _served: served })
     }
 
     /// Answers the next requests so.
     pub fn then(&self, script: Script) {
-        *self.shared.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
+        self.shared.script.send_replace(script);
     }
 
     /// Chat requests taken so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.counts.requests.load(Ordering::Relaxed)
+    }
+
+    /// Events that streams handed to their connections so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.counts.sent.load(Ordering::Relaxed)
     }
 
     /// Streams whose reader left before their end.
@@ -127,12 +144,6 @@ impl Scripted {
     #[must_use]
     pub fn last(&self) -> Option<(HeaderMap, Value)> {
         self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 
@@ -168,7 +179,11 @@ async fn chat(
     shared.counts.requests.fetch_add(1, Ordering::Relaxed);
     let streams = body["stream"] == true;
     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((headers, body));
-    let script = shared.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut scripts = shared.script.subscribe();
+    let next = scripts.wait_for(|script| !matches!(script, Script::UntilNext)).await;
+    let Some(script) = next.ok().map(|script| script.clone()) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     match script {
         Script::Refuse(status, body) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -195,7 +210,8 @@ fn tokens(script: &Script) -> u64 {
     match script {
         Script::Tokens { count, .. }
         | Script::NoUsage { count }
-        | Script::CumulativeUsage { count } => *count,
+        | Script::CumulativeUsage { count }
+        | Script::Heavy { count, .. } => *count,
         Script::HangAfter(count) | Script::ResetAfter(count) | Script::EndAfter(count) => *count,
         _ => 4,
     }
@@ -206,7 +222,7 @@ fn whole(script: &Script) -> Value {
     let mut answer = json!({
         "id":"chatcmpl-1","object":"chat.completion","created":1,"model":MODEL,
         "choices":[{"index":0,"finish_reason":"stop",
-            "message":{"role":"assistant","content":"word ".repeat(usize::try_from(count).unwrap_or(0))}}],
+            "message":{"role":"assistant","content":WORD.repeat(usize::try_from(count).unwrap_or(0))}}],
     });
     match script {
         Script::NoUsage { .. } => {}
@@ -240,9 +256,13 @@ fn events(script: &Script) -> Vec<String> {
     let cumulative = matches!(script, Script::CumulativeUsage { .. });
     let count = tokens(script);
     let mut events = vec![chunk(json!({"role":"assistant","content":""}), Value::Null, None)];
+    let word = match script {
+        Script::Heavy { bytes, .. } => "x".repeat(*bytes),
+        _ => WORD.to_owned(),
+    };
     for n in 1..=count {
         let so_far = cumulative.then(|| usage(n));
-        events.push(chunk(json!({"content":"word "}), Value::Null, so_far));
+        events.push(chunk(json!({"content":word}), Value::Null, so_far));
     }
     match script {
         Script::HangAfter(_) | Script::ResetAfter(_) | Script::EndAfter(_) => return events,
@@ -278,12 +298,15 @@ fn paced(
                     if !gap.is_zero() {
                         tokio::time::sleep(gap).await;
                     }
+                    reader.shared.counts.sent.fetch_add(1, Ordering::Relaxed);
                     Some((Ok(Bytes::from(event)), (events, reader, script)))
                 }
                 None => match script {
                     Script::HangAfter(_) => std::future::pending::<Option<(_, _)>>().await,
                     Script::ResetAfter(_) => {
                         reader.finish();
+                        // A reset throws away what the other side did not read yet.
+                        tokio::time::sleep(RESET_AFTER).await;
                         let cut =
                             std::io::Error::new(std::io::ErrorKind::ConnectionReset, "scripted");
                         Some((Err(cut), (events, reader, Script::Html)))

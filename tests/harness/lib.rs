@@ -1,15 +1,19 @@
 //! Starts the real things that tests need: the daemon as built, a real engine, a real database,
 //! official SDK clients. Everything listens on loopback, on a free port, and ends with its handle.
 
+mod account;
 /// A stand-in for a commercial upstream in Anthropic's format.
 #[path = "../engines/anthropic.rs"]
 pub mod anthropic;
+mod http;
 mod llama;
 /// Ollama's API over the real llama.cpp server.
 #[path = "../engines/ollama.rs"]
 mod ollama;
 mod place;
+mod poll;
 mod postgres;
+mod pty;
 mod python;
 mod relay;
 /// A stand-in for upstreams that cannot be had.
@@ -18,10 +22,14 @@ pub mod scripted;
 #[path = "../engines/served.rs"]
 mod served;
 
+pub use account::{Account, DEV_TIER, Settled, Tokens};
+pub use http::{Answer, Caller, Route, Streamed};
 pub use llama::Llama;
 pub use ollama::OllamaAdapter;
 pub use place::{binary, engines_dir, repository};
+pub use poll::eventually;
 pub use postgres::Database;
-pub use python::{Python, grpcurl};
+pub use pty::Terminal;
+pub use python::{Conversation, Python, grpcurl};
 pub use relay::{Ready, Relay, RelayOptions};
 pub use served::client;

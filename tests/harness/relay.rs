@@ -50,14 +50,17 @@ pub struct Ready {
 #[derive(Default)]
 pub struct RelayOptions {
     engines: Vec<String>,
+    arguments: Vec<String>,
     environment: Vec<(String, String)>,
     dir: Option<TempDir>,
+    at: Option<[String; 4]>,
 }
 
 /// A running daemon; ends when dropped.
 pub struct Relay {
     child: Child,
     dir: Option<TempDir>,
+    environment: Vec<(String, String)>,
     /// What it said when it was up.
     pub ready: Ready,
 }
@@ -76,10 +79,30 @@ impl RelayOptions {
         self
     }
 
+    /// Adds an option and its value to the command line.
+    #[must_use]
+    pub fn argument(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
     /// Starts on the data of an earlier daemon.
     #[must_use]
     pub fn in_dir(mut self, dir: TempDir) -> Self {
         self.dir = Some(dir);
+        self
+    }
+
+    /// Listens where an earlier daemon did.
+    #[must_use]
+    pub fn at(mut self, ready: &Ready) -> Self {
+        let plain = |url: &str| url.trim_start_matches("http://").to_owned();
+        self.at = Some([
+            plain(&ready.public_url),
+            ready.admin_addr.clone(),
+            ready.fleet_addr.clone(),
+            plain(&ready.ops_url),
+        ]);
         self
     }
 
@@ -114,14 +137,17 @@ impl RelayOptions {
         let mut command = Command::new(binary("relayd")?);
         command.arg("dev").arg("--data-dir").arg(dir.path().join("data"));
         command.arg("--ready-file").arg(&ready_file);
-        for name in ["public", "admin", "fleet", "ops"] {
-            command.args([&format!("--{name}-listen"), "127.0.0.1:0"]);
+        let free = || ["127.0.0.1:0"; 4].map(str::to_owned);
+        let addresses = self.at.clone().unwrap_or_else(free);
+        for (name, address) in ["public", "admin", "fleet", "ops"].iter().zip(&addresses) {
+            command.args([&format!("--{name}-listen"), address]);
         }
         for engine in &self.engines {
             command.args(["--engine", engine]);
         }
+        command.args(&self.arguments);
         command
-            .envs(self.environment)
+            .envs(self.environment.clone())
             .env("RELAY__TELEMETRY__LOG_FILTER", "info,relayd=debug")
             .stdin(Stdio::null())
             .stdout(
@@ -148,7 +174,7 @@ impl RelayOptions {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        Ok(Relay { child, dir: Some(dir), ready })
+        Ok(Relay { child, dir: Some(dir), environment: self.environment, ready })
     }
 }
 
@@ -218,6 +244,7 @@ impl Relay {
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = Command::new(binary("relayd")?)
             .args(arguments)
+            .envs(self.environment.clone())
             .env("RELAY_OPERATOR_TOKEN", &self.ready.operator_token)
             .output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -228,6 +255,16 @@ impl Relay {
             );
         }
         Ok(said)
+    }
+
+    /// Ends it as a power button would and gives its folder to the next one.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn crash(mut self) -> anyhow::Result<TempDir> {
+        self.signal("KILL");
+        self.wait(Duration::from_secs(10))?;
+        self.dir.take().context("it has a folder")
     }
 
     /// Runs `relayd admin ... --json`.

@@ -1,9 +1,9 @@
 """Provokes errors through an official SDK and prints, for each, which exception it raised.
 
-    refusals.py openai|anthropic|ollama PUBLIC_URL MODEL CASES
+    refusals.py openai|anthropic|ollama PUBLIC_URL MODEL
 
-CASES is a JSON object: a case's name to {key, model?, body?, stream?}. What `body` holds is merged
-into the request.
+Each line of standard input is a JSON object: a case's name to {key, model?, body?, stream?}. What
+`body` holds is merged into the request. Each is answered with one line.
 """
 
 import json
@@ -96,9 +96,12 @@ def ollama_call(base, case, model):
         }
 
 
-def main(sdk, public_url, model, cases):
+def main(sdk, public_url, model):
     call = {"openai": openai_call, "anthropic": anthropic_call, "ollama": ollama_call}[sdk]
-    print(json.dumps({name: call(public_url, case, model) for name, case in json.loads(cases).items()}))
+    for line in sys.stdin:
+        cases = json.loads(line)
+        raised = {name: call(public_url, case, model) for name, case in cases.items()}
+        print(json.dumps(raised), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ fn reference(id: RequestId, who: u64, which: Option<u64>) -> HoldRef {
 }
 
 fn commands(log: u64) -> impl Strategy<Value = Vec<Command>> {
-    let parties = |n: u8| (u64::from(n % 3) + 1, (n.is_multiple_of(2)).then_some(u64::from(n % 5) + 1));
+    let parties =
+        |n: u8| (u64::from(n % 3) + 1, (n.is_multiple_of(2)).then_some(u64::from(n % 5) + 1));
     let hold = move |n: u8, amount: i64| {
         let (who, which) = parties(n);
         let reference = reference(request(log, n), who, which);
