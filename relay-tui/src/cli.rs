@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Choice, Contexts, Environment, Settings};
 use crate::model::{Model, Screen};
+use crate::persist::Memory;
 use crate::{once, run};
 
 /// The operator's console of Relay.
@@ -137,7 +138,7 @@ fn start(line: Line, environment: &Environment) -> Result<ExitCode, (u8, String)
         .map_err(|error| (1, error.to_string()))?;
     match command {
         None => runtime
-            .block_on(run::run(model, contexts, settings.mouse))
+            .block_on(run::run(model, contexts, Memory::of(environment), settings.mouse))
             .map_err(|error| (1, error.to_string()))?,
         Some(Command::Once { screen, json }) => {
             let page = runtime

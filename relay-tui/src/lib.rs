@@ -14,6 +14,7 @@ mod model;
 mod msg;
 mod once;
 mod palette;
+mod persist;
 mod run;
 mod term;
 mod text;

@@ -37,6 +37,8 @@ pub(crate) const UNLOCK_MS: u64 = 600_000;
 const HISTORIES_MAX: usize = 64;
 /// Difference between the daemon's clock and ours that is corrected.
 const CLOCK_STEP_MS: i64 = 500;
+/// Seconds that charts can show.
+pub(crate) const RANGES_S: [usize; 4] = [60, 180, 300, 600];
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -327,6 +329,13 @@ impl Model {
         // Numbers go on, so that a late answer of the other daemon meets no open call.
         fresh.next_call = self.next_call;
         *self = fresh;
+    }
+
+    /// Charts show so many seconds, when that is one of [`RANGES_S`].
+    pub(crate) fn set_range(&mut self, seconds: usize) {
+        if RANGES_S.contains(&seconds) {
+            self.range_s = seconds;
+        }
     }
 
     /// Now, on the daemon's clock.

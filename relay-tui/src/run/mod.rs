@@ -20,6 +20,7 @@ use crate::model::data::Severity;
 use crate::model::layout::Size;
 use crate::model::{Model, Now};
 use crate::msg::{Ask, Cmd, Msg};
+use crate::persist::Memory;
 use crate::term::{Heard, Painter, Terminal, heard};
 use crate::{update, view};
 
@@ -48,6 +49,7 @@ struct Console {
     painter: Painter,
     gate: Gate,
     between: Between,
+    memory: Memory,
 }
 
 /// Ways to be asked to leave.
@@ -97,7 +99,12 @@ impl Leaving {
 ///
 /// # Errors
 /// The terminal cannot be taken or written; no daemon to speak to is known.
-pub(crate) async fn run(mut model: Model, contexts: Contexts, mouse: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    mut model: Model,
+    contexts: Contexts,
+    memory: Memory,
+    mouse: bool,
+) -> anyhow::Result<()> {
     let start = Instant::now();
     let connection =
         Connection::open(&contexts, &contexts.first, start).map_err(anyhow::Error::msg)?;
@@ -105,6 +112,7 @@ pub(crate) async fn run(mut model: Model, contexts: Contexts, mouse: bool) -> an
     let terminal = Terminal::take(mouse)?;
     model.size = Terminal::size()?;
     model.contexts = contexts.listed();
+    memory.recall(&mut model);
     let between = match std::env::var_os("TMUX") {
         Some(socket) if !socket.is_empty() => Between::Tmux,
         _ => Between::Nothing,
@@ -118,6 +126,7 @@ pub(crate) async fn run(mut model: Model, contexts: Contexts, mouse: bool) -> an
         painter: Painter::new(),
         gate: Gate::default(),
         between,
+        memory,
     };
     // The page stands before the network is asked anything.
     console.model.now = console.now();
@@ -196,7 +205,10 @@ impl Console {
     fn carry_out(&mut self, cmds: Vec<Cmd>) -> io::Result<bool> {
         for cmd in cmds {
             match cmd {
-                Cmd::Quit => return Ok(true),
+                Cmd::Quit => {
+                    self.memory.keep(&self.model);
+                    return Ok(true);
+                }
                 Cmd::Redraw => {
                     self.painter.forget();
                     self.model.dirty_input = true;
@@ -220,8 +232,10 @@ impl Console {
         match Connection::open(&self.contexts, name, self.start) {
             Err(why) => self.model.say(Severity::Warning, format!("ctx {name}: {why}")),
             Ok(connection) => {
+                self.memory.keep(&self.model);
                 self.connection = connection;
                 self.model.forget(self.contexts.shown(name));
+                self.memory.recall(&mut self.model);
                 for cmd in update::start(&self.model) {
                     if let Cmd::Link(ask) = cmd {
                         // A new queue has room.

@@ -8,11 +8,8 @@ use crate::model::filter::Row;
 use crate::model::layout::{self, Panel};
 use crate::model::overlay::{Overlay, Palette};
 use crate::model::table::Move;
-use crate::model::{Model, OpenCall, Screen, Typing, rows};
+use crate::model::{Model, OpenCall, RANGES_S, Screen, Typing, rows};
 use crate::msg::{Ask, Cmd};
-
-/// Seconds that charts can show.
-const RANGES_S: [usize; 4] = [60, 180, 300, 600];
 
 /// Why an action cannot be used now; `None` when it can.
 pub(crate) fn refusal(model: &Model, action: &Action) -> Option<String> {

@@ -211,7 +211,7 @@ async fn silence_is_lag_then_stale_then_a_new_connection() {
 async fn heartbeats_keep_it_live() {
     let daemon = Daemon::default();
     let mut script = vec![snapshot(1, vec![backend("a", 1)])];
-    script.extend((2..8).map(|seq| beat(seq)));
+    script.extend((2..8).map(beat));
     // Beats come apart, so that all of them take longer than silence may last.
     daemon.beats_apart(Duration::from_millis(200));
     daemon.script(script);
