@@ -27,6 +27,7 @@ async fn the_ollama_sdk_raises_what_its_golden_file_says() {
 async fn check(sdk: &str) {
     let engine = Scripted::start(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&engine.url])
+        .set("HTTP__MAX_BODY_MIB", "1")
         .set("CHAT__FIRST_BYTE_TIMEOUT", "500ms")
         .set("CHAT__TOTAL_TIMEOUT", "3s")
         .set("CHAT__IDLE_TIMEOUT", "700ms")
@@ -93,11 +94,13 @@ async fn steps(relay: &Relay, sdk: &str) -> Vec<(Script, Value)> {
     add("403 unknown model", json!({"key": rich, "model": "no/such-model"}));
     add("403 scope denied", json!({"key": barred.key}));
     add("422 bad field", wrong);
+    add("413 too large", json!({"key": rich, "prompt_bytes": 1_200_000}));
     add("429 rate limited", json!({"key": limited.key}));
     if sdk != "ollama" {
-        add("400 stream and async", json!({"key": rich, "body": {"async": true}}));
+        add("async", json!({"key": rich, "body": {"async": true}}));
         add("422 unknown field", json!({"key": rich, "body": {"zz_unknown": 1}}));
     }
+    cases.insert("404 no such model".to_owned(), json!({"key": rich, "look_up": "none"}));
     let both = |name: &str| json!({name: {"key": rich}, format!("{name}, streamed"): {"key": rich, "stream": true}});
     let streamed = |name: &str| json!({name: {"key": rich, "stream": true}});
     let refused = r#"{"error":{"message":"the prompt is too long","code":400}}"#;

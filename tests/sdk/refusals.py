@@ -2,14 +2,18 @@
 
     refusals.py openai|anthropic|ollama PUBLIC_URL MODEL
 
-Each line of standard input is a JSON object: a case's name to {key, model?, body?, stream?}. What
-`body` holds is merged into the request. Each is answered with one line.
+Each line of standard input is a JSON object: a case's name to {key, model?, body?, stream?,
+prompt_bytes?, look_up?}. What `body` holds is merged into the request; `look_up` asks for a model's
+description instead. Each is answered with one line.
 """
 
 import json
 import sys
 
-MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def messages(case):
+    return [{"role": "user", "content": "x" * case.get("prompt_bytes", 5)}]
 
 
 def openai_call(base, case, model):
@@ -17,9 +21,12 @@ def openai_call(base, case, model):
 
     client = openai.OpenAI(base_url=base + "/v2/openai/v1", api_key=case["key"], max_retries=0)
     try:
+        if "look_up" in case:
+            client.models.retrieve(case["look_up"])
+            return {"raised": None}
         answer = client.chat.completions.create(
             model=case.get("model", model),
-            messages=MESSAGES,
+            messages=messages(case),
             max_tokens=8,
             stream=case.get("stream", False),
             extra_body=case.get("body"),
@@ -47,9 +54,12 @@ def anthropic_call(base, case, model):
         base_url=base + "/v2/anthropic", api_key=case["key"], max_retries=0
     )
     try:
+        if "look_up" in case:
+            client.models.retrieve(case["look_up"])
+            return {"raised": None}
         answer = client.messages.create(
             model=case.get("model", model),
-            messages=MESSAGES,
+            messages=messages(case),
             max_tokens=8,
             stream=case.get("stream", False),
             extra_body=case.get("body"),
@@ -78,9 +88,12 @@ def ollama_call(base, case, model):
     )
     body = case.get("body") or {}
     try:
+        if "look_up" in case:
+            client.show(case["look_up"])
+            return {"raised": None}
         answer = client.chat(
             model=case.get("model", model),
-            messages=MESSAGES,
+            messages=messages(case),
             options={"num_predict": 8},
             stream=case.get("stream", False),
             **body,
