@@ -1,0 +1,108 @@
+//! Backends under an operator's hand: bounded queues, cordon, drain.
+
+use relay_tests::scripted::{MODEL, Script, Scripted};
+use relay_tests::{Caller, Relay, RelayOptions, Route, eventually};
+use serde_json::Value;
+use tokio::time::Duration;
+
+use crate::start::{over_scripted, tokens};
+
+/// Changes the exported catalogue and applies it.
+fn rewrite(relay: &Relay, change: impl Fn(&str) -> String) {
+    let export = relay.command(&["admin", "--addr", &relay.ready.admin_addr, "export"]).unwrap();
+    let changed = change(&export);
+    assert_ne!(changed, export, "nothing to change in {export}");
+    let file = relay.dir().join("changed.toml");
+    std::fs::write(&file, changed).unwrap();
+    relay.admin(&["apply", "-f", file.to_str().unwrap()]).unwrap();
+}
+
+fn backend(relay: &Relay, name: &str) -> Value {
+    relay.admin(&["backends", "show", name]).unwrap()
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
+    let (engine, relay) = over_scripted(Script::UntilNext).await;
+    rewrite(&relay, |export| {
+        export
+            .replace("max_concurrency = 16", "max_concurrency = 1")
+            .replace("queue = 256", "queue = 1")
+    });
+    let name = relay.admin(&["backends", "list"]).unwrap()["backends"][0]["backend_id"].clone();
+    let name = name.as_str().unwrap();
+    eventually("the smaller queue", async || {
+        Ok((backend(&relay, name)["queue_limit"] == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    let ask = || {
+        let caller = Caller::of(&relay);
+        tokio::spawn(async move {
+            caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, false)).await.unwrap()
+        })
+    };
+    let first = ask();
+    eventually("the first to run", async || Ok((engine.requests() == 1).then_some(())))
+        .await
+        .unwrap();
+    let second = ask();
+    eventually("the second to wait", async || {
+        Ok((backend(&relay, name)["queued"] == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    let third = ask().await.unwrap();
+    assert_eq!(third.outcome(), "503 CAPACITY_EXHAUSTED", "{}", third.text);
+    assert!(third.header("retry-after").parse::<u32>().is_ok(), "{:?}", third.headers);
+    engine.then(tokens(1));
+    for admitted in [first, second] {
+        assert_eq!(admitted.await.unwrap().status, 200);
+    }
+    let metrics = Caller::at(&relay.ready.ops_url).get("/metrics").await.unwrap().text;
+    assert!(metrics.contains("relay_shed_total 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_cordon_turns_traffic_away_and_a_drain_says_when_it_is_empty() {
+    let gap = Duration::from_millis(20);
+    let one = Scripted::start(Script::Tokens { count: 4000, gap }).unwrap();
+    let two = Scripted::start(tokens(1)).unwrap();
+    let relay = RelayOptions::over(&[&one.url, &two.url]).start().unwrap();
+    let caller = Caller::of(&relay);
+    let list = relay.admin(&["backends", "list"]).unwrap();
+    let named = |url: &str| {
+        let rows = list["backends"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["base_url"] == url).unwrap();
+        row["backend_id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (named(&one.url), named(&two.url));
+
+    relay.admin(&["backends", "cordon", &second]).unwrap();
+    let before = two.requests();
+    let body = Route::Openai.body(MODEL, 4096, true);
+    let mut stream = caller.stream(Route::Openai, &body).await.unwrap();
+    stream.until("word", 1).await.unwrap();
+    assert_eq!((one.requests(), two.requests()), (1, before), "the other one has it");
+
+    relay.admin(&["backends", "uncordon", &second]).unwrap();
+    relay.admin(&["backends", "drain", &first, "--reason", "driver update"]).unwrap();
+    assert_eq!(backend(&relay, &first)["state"], "draining", "a stream still runs there");
+    for _ in 0..6 {
+        let answer = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, true)).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!((one.requests(), two.requests()), (1, before + 6), "nothing new goes there");
+    assert!(stream.more().await.unwrap(), "what runs goes on");
+    drop(stream);
+    eventually("the drain to end", async || {
+        Ok((backend(&relay, &first)["state"] == "drained").then_some(()))
+    })
+    .await
+    .unwrap();
+    let events = relay.admin(&["events", "list", "--subject", &first]).unwrap();
+    assert!(events.to_string().contains("backend.draining"), "{events}");
+    relay.admin(&["backends", "cordon", &second]).unwrap();
+    let nobody = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, false)).await.unwrap();
+    assert!(matches!(nobody.status, 502 | 503), "{}", nobody.text);
+}
