@@ -8,6 +8,7 @@ mod catalogue;
 mod console;
 mod contract;
 mod dev;
+mod dialects;
 mod edge;
 mod faults;
 mod keys;

@@ -22,7 +22,7 @@ async fn conversations_cost_what_they_used_on_postgresql() {
     every_sdk_converses(&options.start().unwrap()).await;
 }
 
-async fn every_sdk_converses(relay: &Relay) {
+pub(crate) async fn every_sdk_converses(relay: &Relay) {
     for sdk in ["openai", "vllm", "anthropic", "ollama"] {
         let account = relay.account(DEV_TIER, "5").unwrap();
         let model = &relay.ready.models[0];

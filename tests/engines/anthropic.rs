@@ -4,6 +4,7 @@
 //! Relay's translator. As the real one it refuses requests without key, version or output cap.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -11,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::served::Served;
@@ -22,6 +23,9 @@ pub const MODEL: &str = "claude-stand-in";
 pub const KEY: &str = "sk-ant-stand-in-0001";
 /// Uncached prompt tokens that it reports.
 pub const INPUT_TOKENS: u64 = 20;
+
+/// Between the last event and the end of a cut connection.
+const BEFORE_CUT: Duration = Duration::from_millis(50);
 
 /// What it answers.
 #[derive(Clone, Debug)]
@@ -204,12 +208,14 @@ async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: B
     }
     let message = reply.message();
     if streams {
-        let mut events: Vec<Result<Bytes, std::io::Error>> =
-            events(&message, &reply).into_iter().map(Ok).collect();
-        if let Reply::Cut = reply {
-            events.push(Err(std::io::Error::other("cut")));
-        }
-        let body = Body::from_stream(stream::iter(events));
+        let whole = stream::iter(events(&message, &reply).into_iter().map(Ok));
+        let is_cut = matches!(reply, Reply::Cut);
+        let end = stream::iter(is_cut.then_some(())).then(async |()| {
+            // What was sent must be on its way: an error throws away what is still buffered.
+            tokio::time::sleep(BEFORE_CUT).await;
+            Err::<Bytes, _>(std::io::Error::other("cut"))
+        });
+        let body = Body::from_stream(whole.chain(end));
         return ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], body)
             .into_response();
     }
