@@ -124,7 +124,7 @@ async fn a_signal_ends_it_in_time_while_a_stream_runs() {
         relay.signal(signal);
         let reading = tokio::spawn(async move {
             while stream.more().await.unwrap_or(false) {}
-            stream.text
+            stream.text.clone()
         });
         let status = relay.wait(STOP_WITHIN).unwrap();
         assert!(since.elapsed() < STOP_WITHIN);

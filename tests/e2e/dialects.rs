@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use relay_tests::anthropic::{Anthropic, INPUT_TOKENS, KEY, MODEL as UPSTREAM, Reply};
 use relay_tests::scripted::Scripted;
 use relay_tests::{
-    Account, Answer, Caller, DEV_TIER, Llama, OllamaAdapter, Relay, RelayOptions, Route, eventually,
+    Account, Answer, Caller, DEV_TIER, Llama, OllamaAdapter, Relay, RelayOptions, Route,
+    eventually, keep_secret,
 };
 use serde_json::{Value, json};
 
@@ -34,6 +35,7 @@ struct Commercial {
 
 impl Commercial {
     async fn start(reply: Reply) -> Self {
+        keep_secret(KEY);
         let engine = Scripted::start(tokens(1)).unwrap();
         let upstream = Anthropic::start(reply).unwrap();
         let relay = RelayOptions::over(&[&engine.url]).start().unwrap();
@@ -257,7 +259,6 @@ async fn text_thoughts_and_cached_prompts_of_a_commercial_upstream_reach_every_s
         assert_eq!(asked["messages"][0]["role"], "user", "{asked}");
     }
     commercial.relay.audit().unwrap();
-    assert!(!commercial.relay.log().contains(KEY), "the upstream's key is in the log");
 }
 
 #[tokio::test]

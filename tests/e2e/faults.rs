@@ -127,7 +127,7 @@ async fn a_stream_that_breaks_ends_with_an_error_and_is_billed_for_what_came() {
             let mut stream = caller.stream(route, &route.body(MODEL, 50, true)).await.unwrap();
             // Whether the connection ends well after the error event is not the point.
             while stream.more().await.unwrap_or(false) {}
-            let text = stream.text;
+            let text = stream.text.clone();
             let who = format!("{route:?} {script:?}: {text}");
             assert_eq!(words(&text), 5, "{who}");
             assert!(!text.contains(route.end_marker()), "no end marker: {who}");

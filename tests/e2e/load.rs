@@ -89,7 +89,7 @@ async fn an_engine_killed_under_load_fails_nothing_that_had_not_started() {
             anyhow::ensure!(stream.more().await?, "an empty stream");
             started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             while stream.more().await.unwrap_or(false) {}
-            Ok((route, stream.text))
+            Ok((route, stream.text.clone()))
         })
     });
     let streams: Vec<_> = streams.collect();

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::http::Caller;
 use crate::poll::eventually;
 use crate::relay::Relay;
+use crate::secrets::keep_secret;
 
 /// The tier of a development Relay: custom and without a rate limit.
 pub const DEV_TIER: &str = "dev";
@@ -59,6 +60,7 @@ impl Relay {
         let customer = text(&customer, "customer_id")?;
         let made = self.admin(&["keys", "create", "--customer", &customer, "--name", &name])?;
         let (key_id, key) = (text(&made["key"], "key_id")?, text(&made, "secret")?);
+        keep_secret(&key);
         Ok(Account { customer, key_id, key })
     }
 

@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::relay::Relay;
+use crate::secrets::{CANARY, check};
 
 /// A chat route of the public face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,8 @@ impl Route {
     /// A small request for at most `most` tokens.
     #[must_use]
     pub fn body(self, model: &str, most: u64, stream: bool) -> Value {
-        let messages = json!([{"role": "user", "content": "Tell me something about the sea."}]);
+        let prompt = format!("Tell me something about the sea. {CANARY}");
+        let messages = json!([{"role": "user", "content": prompt}]);
         match self {
             Self::Ollama => json!({"model": model, "messages": messages, "stream": stream,
                 "options": {"num_predict": most}}),
@@ -190,7 +192,7 @@ impl Answer {
     /// Reads a whole answer.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Those of the connection, and a secret in the answer.
     pub async fn read(response: reqwest::Response) -> anyhow::Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = response.bytes_stream();
@@ -198,7 +200,10 @@ impl Answer {
         while let Some(chunk) = body.next().await {
             text.extend_from_slice(&chunk.context("the answer broke off")?);
         }
-        Ok(Self { status, headers, text: String::from_utf8_lossy(&text).into_owned() })
+        let text = String::from_utf8_lossy(&text).into_owned();
+        check("an answer", &text)?;
+        check("an answer's head", &format!("{headers:?}"))?;
+        Ok(Self { status, headers, text })
     }
 
     /// The body as JSON; `null` when it is none.
@@ -262,6 +267,16 @@ impl Streamed {
     /// When the connection breaks.
     pub async fn rest(mut self) -> anyhow::Result<String> {
         while self.more().await? {}
-        Ok(self.text)
+        Ok(self.text.clone())
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if !std::thread::panicking()
+            && let Err(error) = check("a stream", &self.text)
+        {
+            panic!("{error:#}");
+        }
     }
 }

@@ -19,6 +19,7 @@ mod relay;
 /// A stand-in for upstreams that cannot be had.
 #[path = "../engines/scripted.rs"]
 pub mod scripted;
+mod secrets;
 #[path = "../engines/served.rs"]
 mod served;
 
@@ -32,4 +33,5 @@ pub use postgres::Database;
 pub use pty::Terminal;
 pub use python::{Conversation, Python, grpcurl};
 pub use relay::{Ready, Relay, RelayOptions};
+pub use secrets::{CANARY, keep_secret};
 pub use served::client;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::place::{engines_dir, repository};
+use crate::secrets::check;
 
 /// Runs the scripts under `tests/sdk`.
 pub struct Python;
@@ -27,6 +28,7 @@ impl Python {
         if !output.status.success() {
             bail!("{script} failed:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
         }
+        check(&format!("what {script} printed"), &said)?;
         let last = said.lines().last().unwrap_or_default();
         serde_json::from_str(last).with_context(|| format!("{script} printed no JSON: {said}"))
     }
@@ -68,6 +70,7 @@ impl Conversation {
         writeln!(self.input, "{question}")?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
+        check("the script's answer", &line)?;
         serde_json::from_str(&line).with_context(|| format!("the script answered: {line:?}"))
     }
 }
@@ -93,5 +96,6 @@ pub fn grpcurl(arguments: &[&str]) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!("grpcurl {arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
     }
+    check("what grpcurl printed", &said)?;
     Ok(said)
 }

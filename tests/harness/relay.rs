@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::place::binary;
 use crate::postgres::Database;
+use crate::secrets::{check, keep_secret};
 
 /// Longest start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -160,7 +161,7 @@ impl RelayOptions {
             .process_group(0);
         let mut child = command.spawn().context("cannot start relayd")?;
         let until = Instant::now() + START_TIMEOUT;
-        let ready = loop {
+        let ready: Ready = loop {
             if let Ok(json) = fs::read(&ready_file) {
                 break serde_json::from_slice(&json)
                     .context("the ready file is not as documented")?;
@@ -174,6 +175,9 @@ impl RelayOptions {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
+        for secret in [&ready.api_key, &ready.operator_token, &ready.join_token] {
+            keep_secret(secret);
+        }
         Ok(Relay { child, dir: Some(dir), environment: self.environment, ready })
     }
 }
@@ -234,6 +238,7 @@ impl Relay {
         if !status.success() {
             bail!("relayd ended with {status}:\n{}", self.log());
         }
+        check("the log", &self.log())?;
         self.dir.take().context("it has a folder")
     }
 
@@ -254,6 +259,7 @@ impl Relay {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
+        check(&format!("the output of relayd {arguments:?}"), &said)?;
         Ok(said)
     }
 
@@ -264,6 +270,7 @@ impl Relay {
     pub fn crash(mut self) -> anyhow::Result<TempDir> {
         self.signal("KILL");
         self.wait(Duration::from_secs(10))?;
+        check("the log", &self.log())?;
         self.dir.take().context("it has a folder")
     }
 
@@ -293,6 +300,11 @@ impl Drop for Relay {
         let group = format!("-{}", self.child.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.child.wait();
+        if !std::thread::panicking()
+            && let Err(error) = check("the log", &self.log())
+        {
+            panic!("{error:#}");
+        }
     }
 }
 

@@ -8,7 +8,8 @@ ROUTE is where below the URL the SDK's API lies, when not where Relay has it.
 import json
 import sys
 
-PROMPT = [{"role": "user", "content": "Tell me something about the sea."}]
+# The last word is the harness's canary: no log and no answer may hold it.
+PROMPT = [{"role": "user", "content": "Tell me something about the sea. canary-5b1e7d0c"}]
 FOLLOW_UP = {"role": "user", "content": "And about its fish?"}
 MOST = 24
 
