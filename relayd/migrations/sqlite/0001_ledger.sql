@@ -48,9 +48,8 @@ create table hold (
     resolved_ms integer,
     check (charge_ncr <= promo + paid)
 ) strict, without rowid;
-create index hold_open_boot on hold (boot) where state = 'open';
-create index hold_open_deadline on hold (deadline_ms) where state = 'open';
-create index hold_open_customer on hold (customer_id) where state = 'open';
+-- Open holds are few; one small index finds those of a process and those past their deadline.
+create index hold_open on hold (boot, deadline_ms) where state = 'open';
 
 create table txn (
     id text primary key not null,

@@ -36,6 +36,9 @@ const SQLITE_READERS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for a lock. Writers of this process never need it: they take turns.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages that the ledger's connection keeps, as SQLite counts them: 64 MiB. The indexes of usage
+/// are written all over, and a page that is not kept is read back from the file.
+const LEDGER_CACHE: &str = "-65536";
 /// Prepared statements kept per connection of the ledger: each shape of a small batch is one.
 const LEDGER_STATEMENTS: usize = 256;
 
@@ -107,7 +110,10 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .statement_cache_capacity(LEDGER_STATEMENTS)
-            .pragma("wal_autocheckpoint", "0");
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("cache_size", LEDGER_CACHE)
+            // A statement of many rows notes pages it may have to restore: not in a file.
+            .pragma("temp_store", "memory");
         // Open first and closed last: with it the log is never the last closer's to delete.
         let mut keeper = writing.connect().await?;
         check_version(&mut keeper).await?;
@@ -151,6 +157,9 @@ impl Store {
             .map_err(|_| StoreError::Unavailable("the PostgreSQL URL is malformed".to_owned()))?
             .application_name("relayd")
             .statement_cache_capacity(LEDGER_STATEMENTS)
+            // Rows are always named by their ids. Plans are kept, and one that was made while the
+            // tables were small would read them whole for ever after.
+            .options([("enable_seqscan", "off"), ("jit", "off")])
             .disable_statement_logging();
         let mut first = writing.connect().await?;
         migrator(Engine::Postgres).run(&mut first).await?;
