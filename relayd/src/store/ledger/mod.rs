@@ -72,7 +72,7 @@ impl LedgerWriter {
         power: bool,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer::new(Backend::Sqlite(backend), Shard::default(), chain)
+        let writer = Writer::new(Backend::Sqlite(backend), Shard::default(), chain, tasks.clone())
             .synced_by(Arc::new(sync.handle()), power);
         tasks.spawn(writer.run(receiver, stop.clone()));
         Self { shards: Arc::new([sender]), closed: stop.child_token() }
@@ -86,7 +86,7 @@ impl LedgerWriter {
         let shards = (0_u8..).zip(backends).filter_map(|(number, (backend, chain))| {
             let shard = Shard::new(number).ok()?;
             let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-            let writer = Writer::new(Backend::Postgres(backend), shard, chain);
+            let writer = Writer::new(Backend::Postgres(backend), shard, chain, tasks.clone());
             tasks.spawn(writer.run(receiver, stop.clone()));
             Some(sender)
         });

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use metrics::{gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::super::error::StoreError;
 use super::super::sync::WalSync;
@@ -24,6 +25,8 @@ use crate::telemetry::names;
 const COLLISIONS_MAX: u32 = 5;
 /// The first and the longest pause between two attempts while the database is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long a hold may wait for its turn: whoever asked is told to come back rather than kept.
+const HOLD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long closing waits for a database that is away.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,6 +53,8 @@ pub(super) struct Writer {
     head: Head,
     sync: Option<Arc<WalSync>>,
     power: bool,
+    /// Answers that wait for a sync.
+    tasks: TaskTracker,
     /// Settlements and releases that wait for the database to come back.
     backlog: Vec<Entry>,
 }
@@ -72,6 +77,10 @@ impl Entry {
         self.command.customer()
     }
 
+    fn is_stale(&self) -> bool {
+        matches!(self.command, Command::Hold(_)) && self.since.elapsed() > HOLD_PATIENCE
+    }
+
     fn answer(self, outcome: Result<Outcome, LedgerError>) {
         match &self.command {
             Command::Hold(_) => histogram!(names::HOLD).record(self.since.elapsed()),
@@ -86,13 +95,14 @@ impl Entry {
 }
 
 impl Writer {
-    pub(super) fn new(backend: Backend, shard: Shard, chain: i64) -> Self {
+    pub(super) fn new(backend: Backend, shard: Shard, chain: i64, tasks: TaskTracker) -> Self {
         Self {
             backend,
             shard,
             head: Head::start(chain),
             sync: None,
             power: false,
+            tasks,
             backlog: Vec::new(),
         }
     }
@@ -154,6 +164,14 @@ impl Writer {
 
     /// Commits one batch and answers it. What must not be lost goes to the backlog on failure.
     async fn batch(&mut self, entries: Vec<Entry>) {
+        let (stale, entries): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(Entry::is_stale);
+        for entry in stale {
+            entry.answer(Err(LedgerError::Unavailable("the ledger is too busy".to_owned())));
+        }
+        if entries.is_empty() {
+            return;
+        }
         histogram!(names::BATCH_SIZE).record(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         let commands: Vec<Command> = entries.iter().map(|entry| entry.command.clone()).collect();
         match self.commit(&commands).await {
@@ -225,9 +243,7 @@ impl Writer {
             && !strict.is_empty()
         {
             let sync = Arc::clone(sync);
-            // Owned by nobody: it writes nothing, and it ends with the next sync, which closing
-            // the store brings last of all.
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let synced = sync.synced().await;
                 for (entry, outcome) in strict {
                     let answer = synced.clone().map(|()| outcome);

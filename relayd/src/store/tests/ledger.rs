@@ -74,7 +74,7 @@ async fn a_large_batch_is_one_commit_of_many_rows(fixture: Fixture) {
         let _answer = store.ledger().try_submit(credit(&who.to_string(), who, 1_000)).unwrap();
     }
     let holds: Vec<_> =
-        (0..600).map(|n| open_hold(store.boot(), n % 100 + 1, Some(n % 150 + 1), 10)).collect();
+        (0..300).map(|n| open_hold(store.boot(), n % 100 + 1, Some(n % 150 + 1), 10)).collect();
     let answers: Vec<_> = holds
         .iter()
         .map(|open| store.ledger().try_submit(Command::Hold(open.clone())).unwrap())
@@ -89,10 +89,10 @@ async fn a_large_batch_is_one_commit_of_many_rows(fixture: Fixture) {
     for answer in settlements {
         assert!(matches!(answer.await.unwrap(), Outcome::Settled { .. }));
     }
-    assert_eq!(number(&store, "select count(*) from usage").await, 600);
+    assert_eq!(number(&store, "select count(*) from usage").await, 300);
     let batches = number(&store, "select count(*) from batchlog").await;
     assert!(batches < 60, "{batches} batches");
-    assert_eq!(store.totals().await.unwrap().balances, ncr(100_000 - 600 * 8));
+    assert_eq!(store.totals().await.unwrap().balances, ncr(100_000 - 300 * 8));
     assert_sound(&store).await;
     store.close().await;
 }
@@ -222,7 +222,7 @@ async fn closing_commits_what_is_queued(fixture: Fixture) {
     let store = fixture.open().await;
     ask(&store, credit("a", 1, 10_000)).await;
     let mut answers = Vec::new();
-    for _ in 0..500 {
+    for _ in 0..200 {
         let open = open_hold(store.boot(), 1, None, 10);
         let hold = open.to_ref();
         answers.push(store.ledger().try_submit(Command::Hold(open)).unwrap());
@@ -234,7 +234,7 @@ async fn closing_commits_what_is_queued(fixture: Fixture) {
     }
     assert_eq!(store.ledger().submit(credit("b", 1, 1)).await, Err(LedgerError::Closed));
     let again = fixture.open().await;
-    assert_eq!(again.balance(&customer(1)).await.unwrap().balance, ncr(10_000 - 500 * 4));
+    assert_eq!(again.balance(&customer(1)).await.unwrap().balance, ncr(10_000 - 200 * 4));
     assert_eq!(again.totals().await.unwrap().open_holds, 0);
     assert_sound(&again).await;
     again.close().await;
