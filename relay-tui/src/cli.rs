@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{Choice, Contexts, Environment, Settings};
 use crate::model::{Model, Screen};
 use crate::persist::Memory;
+use crate::run::Manner;
 use crate::{once, run};
 
 /// The operator's console of Relay.
@@ -51,6 +52,9 @@ struct Options {
     /// Change nothing; cannot be unlocked
     #[arg(long, global = true)]
     read_only: bool,
+    /// For a slow line: data every other second
+    #[arg(long, global = true)]
+    slow: bool,
     /// default, light, cb-safe or mono (NO_COLOR means mono)
     #[arg(long, global = true, value_name = "THEME")]
     theme: Option<String>,
@@ -131,6 +135,7 @@ fn start(line: Line, environment: &Environment) -> Result<ExitCode, (u8, String)
     model.theme = settings.theme;
     model.glyphs = settings.glyphs;
     model.forced_read_only = options.read_only;
+    let manner = Manner { mouse: settings.mouse, slow: options.slow };
     // One thread: the link and the loop take turns, and neither ever computes for long.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -138,7 +143,7 @@ fn start(line: Line, environment: &Environment) -> Result<ExitCode, (u8, String)
         .map_err(|error| (1, error.to_string()))?;
     match command {
         None => runtime
-            .block_on(run::run(model, contexts, Memory::of(environment), settings.mouse))
+            .block_on(run::run(model, contexts, Memory::of(environment), manner))
             .map_err(|error| (1, error.to_string()))?,
         Some(Command::Once { screen, json }) => {
             let page = runtime

@@ -140,8 +140,9 @@ pub(crate) fn panels(size: Size, screen: Screen, focus: Panel, zoomed: bool) -> 
 fn overview(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
     let half = body.width / 2;
     if wide {
-        let (top, rest) = body.split_top(12);
-        let (middle, bottom) = rest.split_top(10);
+        let more = body.height - WIDE_BODY;
+        let (top, rest) = body.split_top(12 + more / 3);
+        let (middle, bottom) = rest.split_top(10 + more / 8);
         let (traffic, fleet) = top.split_left(half);
         let (attention, others) = middle.split_left(body.width / 3);
         let (running, money) = others.split_left(body.width / 3 + 8);

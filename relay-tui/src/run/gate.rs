@@ -5,18 +5,27 @@
 const FLOOR_MS: u64 = 25;
 /// The least time between two frames that only data asked for: 4 a second.
 const DATA_MS: u64 = 250;
+/// The same over a slow line.
+const SLOW_DATA_MS: u64 = 2_000;
 
 /// Remembers the last frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gate {
     drawn_ms: Option<u64>,
+    slow: bool,
 }
 
 impl Gate {
+    /// For a line that is slow, or not.
+    pub(crate) fn new(slow: bool) -> Self {
+        Self { drawn_ms: None, slow }
+    }
+
     /// The moment of the next frame; `None` when nothing asks for one.
     pub(crate) fn due_ms(self, input: bool, data: bool) -> Option<u64> {
         let after = match (input, data) {
             (true, _) => FLOOR_MS,
+            (false, true) if self.slow => SLOW_DATA_MS,
             (false, true) => DATA_MS,
             (false, false) => return None,
         };
@@ -41,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_storm_of_data_is_four_frames_a_second_and_of_keys_forty() {
-        let frames = |input: bool, data: bool| {
-            let mut gate = Gate::default();
+        let frames = |slow: bool, input: bool, data: bool| {
+            let mut gate = Gate::new(slow);
             (0..1_000)
                 .filter(|now| {
                     let draws = gate.due_ms(input, data).is_some_and(|due| due <= *now);
@@ -53,6 +62,7 @@ mod tests {
                 })
                 .count()
         };
-        assert_eq!((frames(false, true), frames(true, true), frames(false, false)), (4, 40, 0));
+        assert_eq!((frames(false, false, true), frames(false, true, true)), (4, 40));
+        assert_eq!((frames(false, false, false), frames(true, false, true)), (0, 1));
     }
 }

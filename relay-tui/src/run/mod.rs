@@ -32,6 +32,9 @@ const ASK_QUEUE: usize = 256;
 /// Sizes come in storms while a window is dragged; the last one counts.
 const RESIZE_MS: Duration = Duration::from_millis(50);
 
+/// How often a daemon speaks over a slow line.
+const SLOW_INTERVAL: Duration = Duration::from_secs(2);
+
 /// The connection to one daemon: its task and the ways to and from it.
 struct Connection {
     asks: mpsc::Sender<Ask>,
@@ -48,8 +51,18 @@ struct Console {
     terminal: Terminal,
     painter: Painter,
     gate: Gate,
+    slow: bool,
     between: Between,
     memory: Memory,
+}
+
+/// How the loop listens and speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Listen to the mouse.
+    pub(crate) mouse: bool,
+    /// The line is slow: data every other second.
+    pub(crate) slow: bool,
 }
 
 /// Ways to be asked to leave.
@@ -62,11 +75,15 @@ struct Leaving {
 impl Connection {
     /// Starts the link on a task of its own, so that neither typing nor drawing waits for the
     /// network. Dropping the connection ends the task.
-    fn open(contexts: &Contexts, name: &str, start: Instant) -> Result<Self, String> {
+    fn open(contexts: &Contexts, name: &str, start: Instant, slow: bool) -> Result<Self, String> {
         let target = contexts.target(name).map_err(|error| error.to_string())?;
         let (asks, asked) = mpsc::channel(ASK_QUEUE);
         let (tell, told) = mpsc::channel(TOLD_QUEUE);
-        let link = Link::new(target, Timings::default(), start, asked, tell);
+        let mut timings = Timings::default();
+        if slow {
+            timings.interval = SLOW_INTERVAL;
+        }
+        let link = Link::new(target, timings, start, asked, tell);
         Ok(Self { asks, told, task: tokio::spawn(link.run()) })
     }
 }
@@ -103,13 +120,13 @@ pub(crate) async fn run(
     mut model: Model,
     contexts: Contexts,
     memory: Memory,
-    mouse: bool,
+    manner: Manner,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
-    let connection =
-        Connection::open(&contexts, &contexts.first, start).map_err(anyhow::Error::msg)?;
+    let connection = Connection::open(&contexts, &contexts.first, start, manner.slow)
+        .map_err(anyhow::Error::msg)?;
     let leaving = Leaving::new()?;
-    let terminal = Terminal::take(mouse)?;
+    let terminal = Terminal::take(manner.mouse)?;
     model.size = Terminal::size()?;
     model.contexts = contexts.listed();
     memory.recall(&mut model);
@@ -124,7 +141,8 @@ pub(crate) async fn run(
         connection,
         terminal,
         painter: Painter::new(),
-        gate: Gate::default(),
+        gate: Gate::new(manner.slow),
+        slow: manner.slow,
         between,
         memory,
     };
@@ -229,7 +247,7 @@ impl Console {
     }
 
     fn switch(&mut self, name: &str) {
-        match Connection::open(&self.contexts, name, self.start) {
+        match Connection::open(&self.contexts, name, self.start, self.slow) {
             Err(why) => self.model.say(Severity::Warning, format!("ctx {name}: {why}")),
             Ok(connection) => {
                 self.memory.keep(&self.model);

@@ -11,6 +11,8 @@ use crate::model::link::{LinkState, Stream};
 use crate::model::{GlyphSet, Model, Screen, ThemeName};
 use crate::msg::{Cmd, Msg, Told, Update};
 
+const HUGE: Size = Size { width: 200, height: 60 };
+
 macro_rules! pages {
     ($($name:ident: $screen:expr, $size:expr, $world:ident;)*) => {$(
         #[test]
@@ -43,6 +45,10 @@ pages! {
     events_80x24_empty: Screen::Events, SMALL, empty;
     overview_80x24_connecting: Screen::Overview, SMALL, new;
     overview_60x16_one_panel: Screen::Overview, Size { width: 60, height: 16 }, live;
+    overview_200x60_live: Screen::Overview, HUGE, live;
+    backends_200x60_live: Screen::Backends, HUGE, live;
+    keys_200x60_live: Screen::Keys, HUGE, live;
+    events_200x60_live: Screen::Events, HUGE, live;
     too_small_39x9: Screen::Overview, Size { width: 39, height: 9 }, live;
 }
 

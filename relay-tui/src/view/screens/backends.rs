@@ -154,6 +154,8 @@ pub(crate) fn facts(model: &Model, backend: &Backend) -> Vec<(&'static str, Span
     facts.push(("breaker", breaker));
     let probed = match backend.probed_at_ms {
         0 => "never".to_owned(),
+        // Probes come every few seconds; a number that always changes says nothing.
+        at if now.saturating_sub(at) < 10_000 => "just now".to_owned(),
         at => format!("{} ago", format::age(now.saturating_sub(at))),
     };
     facts.extend([

@@ -190,7 +190,7 @@ fn one(pen: &mut Pen<'_>, model: &Model, area: Area, line: u16, item: &Attention
         since => format::age(model.daemon_now_ms().saturating_sub(since)),
     };
     let end = format!("{place} {}", right(&age, 3));
-    let room = area.width.saturating_sub(width(&end) + 6);
+    let room = area.width.saturating_sub(width(&end) + 5);
     pen.line(area, line, &[plain(" "), span(sign, tone), plain(" "), plain(cut(&item.text, room))]);
     pen.line_right(
         Area { width: area.width.saturating_sub(1), ..area },

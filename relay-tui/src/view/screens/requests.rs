@@ -80,6 +80,8 @@ fn nothing(pen: &mut Pen<'_>, model: &Model, inside: Area) {
 
 /// From here on there is room for the time, the id and the money.
 const WIDE: u16 = 90;
+/// From here on there is room for how long it took beside the name of the key.
+const AGED: u16 = 48;
 
 fn columns(width: u16, with_key: bool, with_backend: bool) -> Vec<Column> {
     let wide = width >= WIDE;
@@ -100,7 +102,7 @@ fn columns(width: u16, with_key: bool, with_backend: bool) -> Vec<Column> {
         columns.push(number("", "", 10));
     }
     columns.push(number("", "", if wide { 10 } else { 7 }));
-    if wide || !with_key {
+    if width >= AGED || !with_key {
         columns.push(number("", "", 5));
     }
     if wide {
@@ -143,7 +145,7 @@ fn cells(
     let about = if request.estimated { "~" } else { "" };
     let out = format!("{about}{}", format::count(request.tokens_out));
     cells.push(plain(if wide { format!("out {out}") } else { format!("{out} tk") }));
-    if wide || !with_key {
+    if width >= AGED || !with_key {
         let lasted = u32::try_from(request.lasted_ms(model.daemon_now_ms())).unwrap_or(u32::MAX);
         cells.push(plain(format::delay(lasted)));
     }
