@@ -298,8 +298,12 @@ impl FieldError {
 }
 
 impl fmt::Display for FieldError {
-    /// `messages.0.role: Field required`; the leading `body` or `query` is left out.
+    /// `messages.0.role: Field required`; the leading `body` or `query` is left out. A body that is
+    /// no JSON has no members: there the place is a byte.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [Loc::Key(whole), Loc::Index(at)] = self.loc.as_slice() {
+            return write!(f, "{whole}, byte {at}: {}", self.msg);
+        }
         let path = if self.loc.len() > 1 { &self.loc[1..] } else { &self.loc[..] };
         for (n, step) in path.iter().enumerate() {
             let dot = if n == 0 { "" } else { "." };
@@ -341,6 +345,12 @@ mod tests {
             msg: "Field required".into(),
         };
         assert_eq!(error.to_string(), "messages.0: Field required");
+        let no_json = FieldError {
+            kind: "json_invalid",
+            loc: vec![Loc::Key("body".into()), Loc::Index(7)],
+            msg: "JSON decode error: expected a value".into(),
+        };
+        assert_eq!(no_json.to_string(), "body, byte 7: JSON decode error: expected a value");
         assert_eq!(
             serde_json::to_string(&error).unwrap(),
             r#"{"type":"missing","loc":["body","messages",0],"msg":"Field required"}"#
