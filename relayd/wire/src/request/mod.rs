@@ -8,6 +8,7 @@ mod check;
 mod messages;
 mod pass;
 mod rule;
+mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use messages::{Census, MEMBERS_MAX};
 pub(crate) use pass::stream_options;
 use rule::Carry;
 pub(crate) use rule::{Errors, Path};
+pub use schema::{request_schema, response_schema};
 
 /// A scanned request body.
 #[derive(Clone, Debug)]

@@ -142,25 +142,24 @@ pub(crate) const HOST_OPTIONS: &[&str] = &[
     "vocab_only",
 ];
 
+/// The fields of a surface, those of vLLM's route as the OpenAI surface has them.
+pub(crate) const fn fields(surface: Surface) -> &'static [Field] {
+    match surface {
+        Surface::Openai | Surface::Vllm => OPENAI,
+        Surface::Anthropic => ANTHROPIC,
+        Surface::Ollama => OLLAMA,
+    }
+}
+
 /// The field of that name, if the surface knows it.
 pub(crate) fn field(surface: Surface, key: &str) -> Option<&'static Field> {
-    let named = |fields: &'static [Field]| fields.iter().find(|field| field.key == key);
-    match surface {
-        Surface::Openai => named(OPENAI),
-        Surface::Vllm => named(VLLM).or_else(|| named(OPENAI)),
-        Surface::Anthropic => named(ANTHROPIC),
-        Surface::Ollama => named(OLLAMA),
-    }
+    let own = if surface == Surface::Vllm { VLLM } else { &[] };
+    own.iter().chain(fields(surface)).find(|field| field.key == key)
 }
 
 /// The fields a surface insists on.
 pub(crate) fn required(surface: Surface) -> impl Iterator<Item = &'static Field> {
-    let fields = match surface {
-        Surface::Openai | Surface::Vllm => OPENAI,
-        Surface::Anthropic => ANTHROPIC,
-        Surface::Ollama => OLLAMA,
-    };
-    fields.iter().filter(|field| field.required)
+    fields(surface).iter().filter(|field| field.required)
 }
 
 /// Why an unknown field must not pass on an open surface, if it must not.
