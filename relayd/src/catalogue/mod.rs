@@ -7,6 +7,7 @@
 mod dev;
 mod diff;
 mod document;
+mod near;
 mod print;
 mod resolve;
 mod rows;

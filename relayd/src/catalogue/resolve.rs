@@ -38,14 +38,14 @@ impl CatalogueSnapshot {
         mode: ModeRequest,
         access: Access<'_>,
     ) -> Result<Arc<Offer>, Fault> {
-        let listing = self.listing(model).ok_or_else(|| not_available(model))?;
+        let listing = self.listing(model).ok_or_else(|| self.unknown(source, model))?;
         if listing.model.retired {
             let text = format!("Model '{model}' has been retired and is no longer served");
             return Err(Fault::new(Code::ModelRetired, text));
         }
         let has_source = listing.offers.iter().any(|offer| offer.scope.source == source);
         if !has_source || !self.is_served(&listing.model.name) {
-            return Err(not_available(model));
+            return Err(not_available(model, &elsewhere(listing, source)));
         }
         match mode {
             ModeRequest::Only(mode) => {
@@ -73,7 +73,16 @@ impl CatalogueSnapshot {
                 Err(fault) => refusal = refusal.or(Some(fault)),
             }
         }
-        Err(refusal.unwrap_or_else(|| not_available(listing.model.name.as_str())))
+        Err(refusal.unwrap_or_else(|| not_available(listing.model.name.as_str(), "")))
+    }
+
+    /// The refusal of a name that the catalogue does not know.
+    fn unknown(&self, source: Source, model: &str) -> Fault {
+        let near = self.near(Some(source), model);
+        not_available(
+            model,
+            &near.map_or_else(String::new, |near| format!(". Did you mean '{near}'?")),
+        )
     }
 
     fn permit(&self, offer: &Offer, access: Access<'_>) -> Result<(), Fault> {
@@ -107,11 +116,28 @@ impl CatalogueSnapshot {
     }
 }
 
-fn not_available(model: &str) -> Fault {
+/// `hint` follows the sentence.
+fn not_available(model: &str, hint: &str) -> Fault {
     // The name comes from outside and may be anything; only a plain one is repeated.
     let named = crate::domain::ModelName::new(model)
         .map_or_else(|_| "The requested model".to_owned(), |name| format!("Model '{name}'"));
-    Fault::new(Code::ModelNotAvailable, format!("{named} is not available on this endpoint"))
+    Fault::new(Code::ModelNotAvailable, format!("{named} is not available on this endpoint{hint}"))
+}
+
+/// Under which other families of routes a model is on offer.
+fn elsewhere(listing: &Listing, source: Source) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for other in listing.offers.iter().map(|offer| offer.scope.source).filter(|s| *s != source) {
+        if !words.contains(&other.as_str()) {
+            words.push(other.as_str());
+        }
+    }
+    let has_source = listing.offers.iter().any(|offer| offer.scope.source == source);
+    match words.as_slice() {
+        _ if has_source => String::new(),
+        [] => String::new(),
+        words => format!("; it is served by the routes of {}", words.join(", ")),
+    }
 }
 
 fn lacks(listing: &Listing, source: Source, mode: Mode) -> Fault {
@@ -216,15 +242,28 @@ mod tests {
         let (retired, absent, denied) =
             (Code::ModelRetired, Code::ModelNotAvailable, Code::ScopeDenied);
         type Expected = Result<&'static str, (Code, &'static str)>;
-        let table: [(Source, &str, ModeRequest, Access<'_>, Expected); 19] = [
+        let table: [(Source, &str, ModeRequest, Access<'_>, Expected); 20] = [
             (Source::Openai, "a", auto, MAX, Ok("direct.openai.a")),
             (Source::Vllm, "a", auto, MAX, Ok("direct.vllm.a")),
             (Source::Openai, "a", only(Mode::Direct), Access::Guest, Ok("direct.openai.a")),
             (Source::Openai, "old", auto, Access::Guest, Err((retired, "retired"))),
             (Source::Vllm, "old", only(Mode::Opengpu), MAX, Err((retired, "retired"))),
-            (Source::Openai, "A", auto, MAX, Err((absent, "'A'"))),
+            (Source::Openai, "A", auto, MAX, Err((absent, "endpoint. Did you mean 'a'?"))),
+            (
+                Source::Openai,
+                "xyz",
+                auto,
+                MAX,
+                Err((absent, "'xyz' is not available on this endpoint")),
+            ),
             (Source::Openai, "x y\u{1b}", auto, MAX, Err((absent, "The requested model"))),
-            (Source::Anthropic, "a", auto, MAX, Err((absent, "'a'"))),
+            (
+                Source::Anthropic,
+                "a",
+                auto,
+                MAX,
+                Err((absent, "endpoint; it is served by the routes of vllm, openai")),
+            ),
             (Source::Openai, "orphan", auto, Access::Guest, Err((absent, "'orphan'"))),
             (
                 Source::Openai,
