@@ -12,14 +12,22 @@ use super::edge::Visit;
 /// The header that carries a key; it wins over `authorization`.
 const API_KEY: &str = "x-api-key";
 
+/// What stands for a header that holds no credential that could be looked up.
+const NO_KEY: &str = "?";
+
 /// Who calls. A route without need of a credential still refuses a bad one.
 pub(super) async fn caller(
     identity: &Identity,
     visit: &Visit,
     headers: &HeaderMap,
 ) -> Result<Principal, Fault> {
-    // A value that is no text is no key either, and must not count as absent.
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    // A value that is no text is no key either, and must not count as absent. Of two values in one
+    // header a proxy before us may have looked at the other one.
+    let text = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        let first = values.next()?.to_str().unwrap_or(NO_KEY);
+        Some(if values.next().is_some() { NO_KEY } else { first })
+    };
     let credential = Credential::from_headers(text(API_KEY), text(header::AUTHORIZATION.as_str()));
     identity.authenticate(credential, visit.client).await
 }

@@ -1,4 +1,5 @@
-//! `/v2/customer/credits`, `profile`, `settings` and `pricing` (contract section 1.4).
+//! `/v2/customer/credits`, `profile`, `settings`, `model-allowlist` and `pricing` (contract section
+//! 1.4).
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Offer;
 use crate::domain::{Code, CustomerId, Fault, Mode, Ncr, RateLimits, Scope};
 use crate::identity::{Asked, CustomerPatch, KeyPrincipal};
-use crate::store::{Balance, KeyFilter};
+use crate::store::{Balance, Customer, KeyFilter};
 
 use super::access::account;
 use super::edge::Visit;
@@ -50,7 +51,7 @@ struct LastTopUp {
 struct Profile {
     customer_id: CustomerId,
     name: String,
-    email: String,
+    email: Option<String>,
     email_verified: bool,
     tier: String,
     status: &'static str,
@@ -88,6 +89,37 @@ struct SettingsBody {
 struct SettingsAnswer {
     status: &'static str,
     warning_threshold: Usd,
+    updated_at: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileBody {
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ProfileAnswer {
+    status: &'static str,
+    updated_fields: Vec<&'static str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllowlistBody {
+    /// Absent and null both lift the list.
+    model_allowlist: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct AllowlistView {
+    model_allowlist: Option<Vec<Scope>>,
+}
+
+#[derive(Serialize)]
+struct AllowlistAnswer {
+    status: &'static str,
+    model_allowlist: Option<Vec<Scope>>,
     updated_at: String,
 }
 
@@ -157,7 +189,7 @@ pub(super) async fn profile(
     print(&Profile {
         customer_id: customer.id,
         name: customer.name,
-        email: customer.email,
+        email: Some(customer.email).filter(|email| !email.is_empty()),
         email_verified: false,
         tier: customer.tier,
         status: customer.status.as_str(),
@@ -193,18 +225,63 @@ pub(super) async fn settings(
         warning_threshold: Some(body.warning_threshold.0),
         ..CustomerPatch::default()
     };
-    let asked = Asked {
-        idem: visit.request_id.to_string(),
-        actor: owner.key_id.to_string(),
-        expected: None,
-        trail: None,
-    };
-    let customer = face.identity.patch_customer(&owner.customer_id, patch, asked).await?;
-    let now = jiff::Timestamp::now().as_millisecond();
+    let customer = face.patch(&visit, &owner, patch).await?;
     print(&SettingsAnswer {
         status: "success",
         warning_threshold: Usd(customer.warning_threshold),
-        updated_at: time(now),
+        updated_at: now(),
+    })
+}
+
+/// `PUT /v2/customer/profile`
+pub(super) async fn set_profile(
+    State(face): State<Account>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Refused> {
+    let owner = account(&face.identity, &visit, &headers).await?;
+    let body: ProfileBody = input::json(&face.small_bodies, &headers, request.into_body()).await?;
+    let updated_fields = body.name.iter().map(|_| "name").collect();
+    if body.name.is_some() {
+        let patch = CustomerPatch { name: body.name, ..CustomerPatch::default() };
+        face.patch(&visit, &owner, patch).await?;
+    }
+    print(&ProfileAnswer { status: "success", updated_fields })
+}
+
+/// `GET /v2/customer/model-allowlist`
+pub(super) async fn allowlist(
+    State(face): State<Account>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let owner = account(&face.identity, &visit, &headers).await?;
+    face.needs_custom(&owner, "A model allowlist")?;
+    let customer = face.store.customer(&owner.customer_id).await.map_err(Fault::from)?;
+    print(&AllowlistView { model_allowlist: customer.model_allowlist })
+}
+
+/// `PATCH /v2/customer/model-allowlist`
+pub(super) async fn set_allowlist(
+    State(face): State<Account>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Refused> {
+    let owner = account(&face.identity, &visit, &headers).await?;
+    face.needs_custom(&owner, "A model allowlist")?;
+    let body: AllowlistBody =
+        input::json(&face.small_bodies, &headers, request.into_body()).await?;
+    let allowlist = body.model_allowlist;
+    let allowlist =
+        allowlist.map(|scopes| input::scopes("model_allowlist", &scopes)).transpose()?;
+    let patch = CustomerPatch { model_allowlist: Some(allowlist), ..CustomerPatch::default() };
+    let customer = face.patch(&visit, &owner, patch).await?;
+    print(&AllowlistAnswer {
+        status: "success",
+        model_allowlist: customer.model_allowlist,
+        updated_at: now(),
     })
 }
 
@@ -224,6 +301,15 @@ pub(super) async fn pricing(
 }
 
 impl Account {
+    async fn patch(
+        &self,
+        visit: &Visit,
+        owner: &KeyPrincipal,
+        patch: CustomerPatch,
+    ) -> Result<Customer, Fault> {
+        self.identity.patch_customer(&owner.customer_id, patch, asked(visit, owner)).await
+    }
+
     /// Refuses what only custom tiers have.
     pub(super) fn needs_custom(&self, owner: &KeyPrincipal, what: &str) -> Result<(), Fault> {
         let snapshot = self.catalogue.snapshot();
@@ -233,4 +319,18 @@ impl Account {
         let text = format!("{what} is a feature of custom tiers; your tier is '{}'", owner.tier);
         Err(Fault::new(Code::TierFeatureUnavailable, text))
     }
+}
+
+/// A change that a superkey asks for.
+pub(super) fn asked(visit: &Visit, owner: &KeyPrincipal) -> Asked {
+    Asked {
+        idem: visit.request_id.to_string(),
+        actor: owner.key_id.to_string(),
+        expected: None,
+        trail: None,
+    }
+}
+
+fn now() -> String {
+    time(jiff::Timestamp::now().as_millisecond())
 }

@@ -4,13 +4,28 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
+use axum::extract::{FromRequestParts, Path};
+use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::{Code, Fault, FieldError, Loc};
+use crate::domain::{Code, Fault, FieldError, Loc, Scope};
 
 use super::body::BodyBounds;
+use super::error::Refused;
+
+/// The one parameter of a path, unescaped.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let no_text = |_| Fault::new(Code::Unservable, "The path holds escapes that are no UTF-8");
+        Ok(Self(Path::<String>::from_request_parts(parts, state).await.map_err(no_text)?.0))
+    }
+}
 
 /// Reads a body as one JSON object.
 pub(super) async fn json<T: DeserializeOwned>(
@@ -39,6 +54,16 @@ where
     D: serde::Deserializer<'de>,
 {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// Names of the form `mode.source.model`, as the member `field` of a body lists them.
+pub(super) fn scopes(field: &'static str, names: &[String]) -> Result<Vec<Scope>, Fault> {
+    let wrong = |index| {
+        let loc = vec![Loc::Key("body".into()), Loc::Key(field.into()), Loc::Index(index)];
+        let msg = "Expected a name of the form mode.source.model".to_owned();
+        Fault::validation(vec![FieldError { kind: "value_error", loc, msg }])
+    };
+    names.iter().enumerate().map(|(n, name)| name.parse().map_err(|_| wrong(n))).collect()
 }
 
 /// A cursor that names nothing.

@@ -1,19 +1,20 @@
 //! `/v2/customer/keys...` (contract section 1.5).
 
 use axum::Extension;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Code, Fault, FieldError, KeyId, RateLimits, Scope};
-use crate::identity::{Asked, KeyPatch, KeyPrincipal, KeyRequest};
+use crate::identity::{KeyPatch, KeyRequest};
 use crate::store::{ApiKey, KeyFilter, PAGE_MAX, Page, Restrictions};
 
 use super::access::account;
+use super::account::asked;
 use super::edge::Visit;
 use super::error::Refused;
-use super::input::{self, nullable, unknown_cursor};
+use super::input::{self, Segment, nullable, unknown_cursor};
 use super::money::Usd;
 use super::respond::{print, time};
 use super::routes::Account;
@@ -246,7 +247,7 @@ pub(super) async fn patch(
     State(face): State<Account>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Refused> {
     let owner = account(&face.identity, &visit, &headers).await?;
@@ -285,7 +286,7 @@ pub(super) async fn revoke(
     State(face): State<Account>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Refused> {
     let owner = account(&face.identity, &visit, &headers).await?;
     let key = face.identity.key_of(&owner.customer_id, &id).await?;
@@ -298,7 +299,7 @@ pub(super) async fn unrevoke(
     State(face): State<Account>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Refused> {
     let owner = account(&face.identity, &visit, &headers).await?;
     let key = face.identity.key_of(&owner.customer_id, &id).await?;
@@ -311,7 +312,7 @@ pub(super) async fn delete(
     State(face): State<Account>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Refused> {
     let owner = account(&face.identity, &visit, &headers).await?;
     let key = face.identity.key_of(&owner.customer_id, &id).await?;
@@ -319,12 +320,26 @@ pub(super) async fn delete(
     print(&turned(key, "deleted", "The key is gone for good."))
 }
 
+/// `POST /v2/customer/keys/{key_id}/promote`
+///
+/// For the account's own login only (contract section 1.5), which this deployment has none of: a
+/// superkey is refused, as the contract says.
+pub(super) async fn promote(
+    State(face): State<Account>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    account(&face.identity, &visit, &headers).await?;
+    let text = "A superkey cannot promote another key; ask the operator of this Relay";
+    Err(Fault::new(Code::CredentialNotPermitted, text).into())
+}
+
 /// `POST /v2/customer/keys/{key_id}/topup`
 pub(super) async fn top_up(
     State(face): State<Account>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Refused> {
     let owner = account(&face.identity, &visit, &headers).await?;
@@ -380,33 +395,10 @@ fn turned(key: ApiKey, status: &'static str, message: &'static str) -> Turned {
     Turned { status, key: masked(&key), key_id: key.id, message }
 }
 
-fn asked(visit: &Visit, owner: &KeyPrincipal) -> Asked {
-    Asked {
-        idem: visit.request_id.to_string(),
-        actor: owner.key_id.to_string(),
-        expected: None,
-        trail: None,
-    }
-}
-
 impl RestrictionsBody {
     fn read(self) -> Result<Restrictions, Fault> {
-        let mut errors = Vec::new();
-        let mut denied_scopes = Vec::new();
-        for scope in self.model_restrictions.unwrap_or_default() {
-            match scope.parse() {
-                Ok(scope) => denied_scopes.push(scope),
-                Err(_) => errors.push(FieldError::body(
-                    "restrictions",
-                    "value_error",
-                    "model_restrictions holds names of the form mode.source.model",
-                )),
-            }
-        }
-        if !errors.is_empty() {
-            errors.truncate(1);
-            return Err(Fault::validation(errors));
-        }
+        let names = self.model_restrictions.unwrap_or_default();
+        let denied_scopes = input::scopes("restrictions", &names)?;
         let limits = self.rate_limits.map_or(RateLimits::NONE, |limits| RateLimits {
             direct: limits.direct,
             opengpu: limits.opengpu,

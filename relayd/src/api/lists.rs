@@ -1,24 +1,42 @@
-//! Model lists in the formats of OpenAI and Ollama, and Ollama's `show` and `version`.
+//! Model lists in the formats of OpenAI, Anthropic and Ollama, and Ollama's `show`, `ps` and
+//! `version`.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::{Extension, body::Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::catalogue::{Listing, Model};
+use crate::catalogue::{CatalogueSnapshot, Listing, Model};
 use crate::domain::{Fault, FieldError, Source};
 
 use super::access::caller;
 use super::body;
 use super::edge::Visit;
 use super::error::Refused;
+use super::input::{self, Segment};
 use super::models::{not_found, offered};
 use super::routes::Reads;
 
-/// Time that Ollama's clients show for a model. Relay keeps no files, so it has none.
+/// Time that clients of Anthropic and Ollama show for a model. Relay keeps no files and knows no
+/// release dates, so it has none.
 const NO_TIME: &str = "1970-01-01T00:00:00Z";
+
+/// When Ollama's clients are told that a model will be unloaded.
+const NEVER: &str = "9999-12-31T23:59:59Z";
+
+/// Models on a page of Anthropic's list that does not say how many it wants, and the most.
+const ANTHROPIC_DEFAULT: usize = 20;
+const ANTHROPIC_MAX: usize = 1_000;
+
+/// Other parameters, such as those of workspaces, are the vendor's own and say nothing here.
+#[derive(Deserialize)]
+struct AnthropicQuery {
+    limit: Option<usize>,
+    after_id: Option<String>,
+    before_id: Option<String>,
+}
 
 #[derive(Deserialize)]
 struct Show {
@@ -50,9 +68,9 @@ pub(super) async fn openai_one(
     reads: State<Reads>,
     visit: Extension<Visit>,
     headers: HeaderMap,
-    path: Path<String>,
+    name: Segment,
 ) -> Result<Response, Refused> {
-    openai_model(reads, visit, headers, path, Source::Openai).await
+    openai_model(reads, visit, headers, name, Source::Openai).await
 }
 
 /// `GET /v2/vllm/v1/models/{name}`
@@ -60,9 +78,63 @@ pub(super) async fn vllm_one(
     reads: State<Reads>,
     visit: Extension<Visit>,
     headers: HeaderMap,
-    path: Path<String>,
+    name: Segment,
 ) -> Result<Response, Refused> {
-    openai_model(reads, visit, headers, path, Source::Vllm).await
+    openai_model(reads, visit, headers, name, Source::Vllm).await
+}
+
+/// `GET /v2/anthropic/v1/models`
+pub(super) async fn anthropic(
+    State(reads): State<Reads>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refused> {
+    caller(&reads.identity, &visit, &headers).await?;
+    let query: AnthropicQuery = input::query(&uri)?;
+    let limit = query.limit.unwrap_or(ANTHROPIC_DEFAULT);
+    if !(1..=ANTHROPIC_MAX).contains(&limit) {
+        let error = FieldError::query("limit", "value_error", "Expected 1 to 1000");
+        return Err(Fault::validation(vec![error]).into());
+    }
+    let snapshot = reads.catalogue.snapshot();
+    let all: Vec<&Listing> =
+        offered(&snapshot).filter(|listing| sold_by(listing, Source::Anthropic)).collect();
+    let place = |id: &str| {
+        let found = all.iter().position(|listing| listing.model.name.as_str() == id);
+        found.ok_or_else(|| not_found(&snapshot, Some(Source::Anthropic), id))
+    };
+    let (from, to, has_more) = match (query.after_id, query.before_id) {
+        (_, Some(before)) => {
+            let to = place(&before)?;
+            let from = to.saturating_sub(limit);
+            (from, to, from > 0)
+        }
+        (after, None) => {
+            let from = after.map_or(Ok(0), |after| Ok::<_, Fault>(place(&after)? + 1))?;
+            let to = from.saturating_add(limit).min(all.len());
+            (from, to, to < all.len())
+        }
+    };
+    let data: Vec<Value> = all[from..to].iter().map(|found| anthropic_row(&found.model)).collect();
+    let id = |row: Option<&Value>| row.map_or(Value::Null, |row| row["id"].clone());
+    let (first_id, last_id) = (id(data.first()), id(data.last()));
+    let list =
+        json!({ "data": data, "has_more": has_more, "first_id": first_id, "last_id": last_id });
+    Ok(body::json(list.to_string()))
+}
+
+/// `GET /v2/anthropic/v1/models/{name}`
+pub(super) async fn anthropic_one(
+    State(reads): State<Reads>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+    Segment(name): Segment,
+) -> Result<Response, Refused> {
+    caller(&reads.identity, &visit, &headers).await?;
+    let snapshot = reads.catalogue.snapshot();
+    let listing = find(&snapshot, Source::Anthropic, &name)?;
+    Ok(body::json(anthropic_row(&listing.model).to_string()))
 }
 
 /// `GET /v2/ollama/api/tags`
@@ -89,6 +161,35 @@ pub(super) async fn ollama_tags(
     Ok(body::json(json!({ "models": models }).to_string()))
 }
 
+/// `GET /v2/ollama/api/ps`: every model is as good as loaded, and none of them ever unloaded.
+pub(super) async fn ollama_ps(
+    State(reads): State<Reads>,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    caller(&reads.identity, &visit, &headers).await?;
+    let snapshot = reads.catalogue.snapshot();
+    let served = |listing: &&Listing| {
+        sold_by(listing, Source::Ollama) && snapshot.is_served(&listing.model.name)
+    };
+    let models: Vec<Value> = offered(&snapshot)
+        .filter(served)
+        .map(|listing| {
+            json!({
+                "name": listing.model.name.as_str(),
+                "model": listing.model.name.as_str(),
+                "size": 0,
+                "digest": "",
+                "details": ollama_details(),
+                "expires_at": NEVER,
+                "size_vram": 0,
+                "context_length": listing.model.context_tokens,
+            })
+        })
+        .collect();
+    Ok(body::json(json!({ "models": models }).to_string()))
+}
+
 /// `POST /v2/ollama/api/show`
 pub(super) async fn ollama_show(
     State(reads): State<Reads>,
@@ -103,10 +204,7 @@ pub(super) async fn ollama_show(
         .map_err(|_| invalid("json_invalid", "Expected an object with a model"))?;
     let name = show.model.or(show.name).ok_or_else(|| invalid("missing", "Field required"))?;
     let snapshot = reads.catalogue.snapshot();
-    let listing = snapshot
-        .listing(&name)
-        .filter(|listing| sold_by(listing, Source::Ollama))
-        .ok_or_else(|| not_found(&name))?;
+    let listing = find(&snapshot, Source::Ollama, &name)?;
     Ok(body::json(show_model(&listing.model).to_string()))
 }
 
@@ -134,16 +232,25 @@ async fn openai_model(
     State(reads): State<Reads>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     source: Source,
 ) -> Result<Response, Refused> {
     caller(&reads.identity, &visit, &headers).await?;
     let snapshot = reads.catalogue.snapshot();
-    let listing = snapshot
-        .listing(&name)
-        .filter(|listing| sold_by(listing, source))
-        .ok_or_else(|| not_found(&name))?;
+    let listing = find(&snapshot, source, &name)?;
     Ok(body::json(openai_row(&listing.model).to_string()))
+}
+
+/// A model that a family of routes serves.
+fn find<'s>(
+    snapshot: &'s CatalogueSnapshot,
+    source: Source,
+    name: &str,
+) -> Result<&'s Listing, Fault> {
+    snapshot
+        .listing(name)
+        .filter(|listing| sold_by(listing, source))
+        .ok_or_else(|| not_found(snapshot, Some(source), name))
 }
 
 fn sold_by(listing: &Listing, source: Source) -> bool {
@@ -154,6 +261,17 @@ fn openai_row(model: &Model) -> Value {
     let name = model.name.as_str();
     let owner = name.split_once('/').map_or("relay", |(vendor, _)| vendor);
     json!({ "id": name, "object": "model", "created": 0, "owned_by": owner })
+}
+
+fn anthropic_row(model: &Model) -> Value {
+    json!({
+        "type": "model",
+        "id": model.name.as_str(),
+        "display_name": model.display_name,
+        "created_at": NO_TIME,
+        "lifecycle": "active",
+        "max_input_tokens": model.context_tokens,
+    })
 }
 
 fn show_model(model: &Model) -> Value {

@@ -14,10 +14,12 @@ mod chat;
 mod cors;
 mod edge;
 mod error;
+mod history;
 mod input;
 mod keys;
 mod listen;
 mod lists;
+mod metrics;
 mod models;
 mod money;
 mod proxy;
@@ -26,6 +28,7 @@ mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod timespan;
 mod tls;
 mod usage;
 

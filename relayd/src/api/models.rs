@@ -6,20 +6,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::catalogue::{CatalogueSnapshot, Listing, Model, Offer};
 use crate::domain::{Code, Fault, GUEST_TIER, Mode, Ncr, RateLimits, Source};
 use crate::ledger::Rates;
+use crate::wire::{Surface, request_schema, response_schema};
 
 use super::access::caller;
-
 use super::edge::Visit;
 use super::error::Refused;
+use super::input::Segment;
 use super::money::Usd;
 use super::respond::print;
 use super::routes::Reads;
@@ -65,10 +66,10 @@ struct ModelDetail<'a> {
     modes: Vec<&'static str>,
     sources: Vec<&'static str>,
     endpoint: Option<Endpoint>,
-    request_schema: Option<()>,
+    request_schema: Option<Value>,
     request_schema_url: Option<()>,
-    request_example: Option<serde_json::Value>,
-    response_schema: Option<()>,
+    request_example: Option<Value>,
+    response_schema: Option<Value>,
     response_schema_url: Option<()>,
     store_output_supported: bool,
     restricted_tiers: Vec<&'a str>,
@@ -150,11 +151,11 @@ pub(super) async fn detail(
     State(reads): State<Reads>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Response, Refused> {
     caller(&reads.identity, &visit, &headers).await?;
     let snapshot = reads.catalogue.snapshot();
-    let listing = snapshot.listing(&name).ok_or_else(|| not_found(&name))?;
+    let listing = snapshot.listing(&name).ok_or_else(|| not_found(&snapshot, None, &name))?;
     print(&model_detail(&snapshot, listing))
 }
 
@@ -190,10 +191,12 @@ pub(super) async fn tiers(
     print(&Tiers { tiers: rows.collect(), current_tier: current })
 }
 
-/// The refusal of a model that the catalogue does not know.
-pub(super) fn not_found(name: &str) -> Fault {
+/// The refusal of a model that the catalogue does not know, or not on this route.
+pub(super) fn not_found(snapshot: &CatalogueSnapshot, source: Option<Source>, name: &str) -> Fault {
     let plain: String = name.chars().take(160).filter(|c| !c.is_control()).collect();
-    Fault::new(Code::ModelNotFound, format!("Model '{plain}' not found"))
+    let near = snapshot.near(source, name).filter(|near| near.as_str() != name);
+    let hint = near.map_or_else(String::new, |near| format!(". Did you mean '{near}'?"));
+    Fault::new(Code::ModelNotFound, format!("Model '{plain}' not found{hint}"))
 }
 
 /// Models that can be bought, with their offers.
@@ -267,6 +270,7 @@ fn model_detail<'a>(snapshot: &'a CatalogueSnapshot, listing: &'a Listing) -> Mo
         .map(|offer| offer.scope.source)
         .min_by_key(|source| (*source != Source::Openai, *source));
     let endpoint = first.and_then(endpoint);
+    let surface = first.and_then(surface);
     let mut prices: Vec<PriceRow> = listing.offers.iter().map(|offer| price_row(offer)).collect();
     prices.sort_by(|a, b| (a.mode, &a.model).cmp(&(b.mode, &b.model)));
     ModelDetail {
@@ -276,7 +280,7 @@ fn model_detail<'a>(snapshot: &'a CatalogueSnapshot, listing: &'a Listing) -> Mo
         modes,
         sources,
         endpoint,
-        request_schema: None,
+        request_schema: surface.map(|surface| schema_for(snapshot, surface)),
         request_schema_url: None,
         request_example: endpoint.map(|_| {
             json!({
@@ -285,7 +289,7 @@ fn model_detail<'a>(snapshot: &'a CatalogueSnapshot, listing: &'a Listing) -> Mo
                 "max_tokens": 256,
             })
         }),
-        response_schema: None,
+        response_schema: surface.map(response_schema),
         response_schema_url: None,
         store_output_supported: false,
         restricted_tiers: snapshot.restricted_tiers(listing),
@@ -293,6 +297,18 @@ fn model_detail<'a>(snapshot: &'a CatalogueSnapshot, listing: &'a Listing) -> Mo
         available: !listing.offers.is_empty() && snapshot.is_served(&model.name),
         status: if live { "available" } else { "retired" },
     }
+}
+
+/// What a route takes, with the models it serves.
+fn schema_for(snapshot: &CatalogueSnapshot, of: Surface) -> Value {
+    let mut schema = request_schema(of);
+    let sold = |listing: &&Listing| {
+        listing.offers.iter().any(|offer| surface(offer.scope.source) == Some(of))
+    };
+    let names: Vec<&str> =
+        offered(snapshot).filter(sold).map(|listing| listing.model.name.as_str()).collect();
+    schema["properties"]["model"]["x-relay-models"] = names.into();
+    schema
 }
 
 pub(super) fn price_row(offer: &Offer) -> PriceRow {
@@ -329,6 +345,17 @@ fn restrictions(snapshot: &CatalogueSnapshot, tier: &str) -> Vec<String> {
         (tier == GUEST_TIER && !offer.model.guests) || denied.contains(&offer.scope)
     };
     offers(snapshot).filter(barred).map(|offer| offer.scope.to_string()).collect()
+}
+
+/// The format of a source's chat route.
+const fn surface(source: Source) -> Option<Surface> {
+    match source {
+        Source::Openai => Some(Surface::Openai),
+        Source::Vllm => Some(Surface::Vllm),
+        Source::Anthropic => Some(Surface::Anthropic),
+        Source::Ollama => Some(Surface::Ollama),
+        Source::Audio | Source::Image | Source::Video | Source::Embedding => None,
+    }
 }
 
 /// The chat route of a source. Operation ids follow the rule and the two exceptions of the

@@ -21,7 +21,7 @@ use crate::store::Store;
 use super::body::{self, BodyBounds};
 use super::edge::{EdgeSettings, edge};
 use super::error::Refused;
-use super::{account, chat, keys, lists, models, usage};
+use super::{account, chat, history, keys, lists, metrics, models, usage};
 
 /// What the chat routes need.
 #[derive(Clone)]
@@ -106,22 +106,37 @@ pub fn router(face: Face) -> Router {
         .route("/v2/openai/v1/models/{*name}", get(lists::openai_one))
         .route("/v2/vllm/v1/models", get(lists::vllm))
         .route("/v2/vllm/v1/models/{*name}", get(lists::vllm_one))
+        .route("/v2/anthropic/v1/models", get(lists::anthropic))
+        .route("/v2/anthropic/v1/models/{*name}", get(lists::anthropic_one))
+        .route("/v2/anthropic/v1//models", get(lists::anthropic))
+        .route("/v2/anthropic/v1//models/{*name}", get(lists::anthropic_one))
+        .route("/v2/anthropic/v1/v1/models", get(lists::anthropic))
+        .route("/v2/anthropic/v1/v1/models/{*name}", get(lists::anthropic_one))
+        .route("/v2/ollama/api/ps", get(lists::ollama_ps))
         .route("/v2/ollama/api/tags", get(lists::ollama_tags))
         .route("/v2/ollama/api/show", post(lists::ollama_show))
         .route("/v2/ollama/api/version", get(lists::ollama_version))
         .with_state(face.reads);
     let account = Router::new()
         .route("/v2/customer/credits", get(account::credits))
-        .route("/v2/customer/profile", get(account::profile))
+        .route("/v2/customer/credits/history", get(history::list))
+        .route("/v2/customer/profile", get(account::profile).put(account::set_profile))
         .route("/v2/customer/settings", patch(account::settings))
         .route("/v2/customer/pricing", get(account::pricing))
+        .route(
+            "/v2/customer/model-allowlist",
+            get(account::allowlist).patch(account::set_allowlist),
+        )
+        .route("/v2/customer/metrics", get(metrics::metrics))
         .route("/v2/customer/usage", get(usage::all))
+        .route("/v2/customer/usage/timeseries", get(metrics::timeseries))
         .route("/v2/customer/usage/{key_id}", get(usage::one))
         .route("/v2/customer/keys", get(keys::list).post(keys::create))
         .route("/v2/customer/keys/{key_id}", patch(keys::patch).delete(keys::delete))
         .route("/v2/customer/keys/{key_id}/revoke", post(keys::revoke))
         .route("/v2/customer/keys/{key_id}/unrevoke", post(keys::unrevoke))
         .route("/v2/customer/keys/{key_id}/topup", post(keys::top_up))
+        .route("/v2/customer/keys/{key_id}/promote", post(keys::promote))
         .with_state(face.account);
     Router::new()
         .route("/v2/health", get(health))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use jiff::civil::Date;
@@ -16,7 +16,7 @@ use crate::store::{ApiKey, DAY_MS, GroupBy, KeyFilter, PAGE_MAX, Page, Span, Usa
 use super::access::account;
 use super::edge::Visit;
 use super::error::Refused;
-use super::input::{self, unknown_cursor};
+use super::input::{self, Segment, unknown_cursor};
 use super::keys::{Status, masked, status};
 use super::money::Usd;
 use super::respond::{print, time};
@@ -106,26 +106,8 @@ pub(super) async fn all(
         return Err(Fault::validation(vec![error]).into());
     }
     let dates = query.dates.read()?;
-    let filter = KeyFilter {
-        customer: Some(owner.customer_id.clone()),
-        system: true,
-        ..KeyFilter::default()
-    };
-    let mut rows = Vec::new();
-    let mut after = query.starting_after;
-    let (total, next) = loop {
-        let page = Page::new(after.as_deref(), query.limit.unwrap_or(PAGE_MAX));
-        let (paged, total) = match face.identity.keys(&filter, &page).await {
-            Err(fault) if fault.code == Code::NotFound => return Err(unknown_cursor().into()),
-            found => found?,
-        };
-        rows.extend(paged.rows);
-        // Without a limit all are asked for; a tier bounds how many there are.
-        match (query.limit, paged.next) {
-            (None, Some(next)) => after = Some(next),
-            (_, next) => break (total, next),
-        }
-    };
+    let after = query.starting_after;
+    let (rows, total, next) = all_keys(&face, &owner.customer_id, query.limit, after).await?;
     let keys = with_usage(&face, &owner.customer_id, None, rows, dates.as_ref()).await?;
     print(&UsageAnswer {
         total,
@@ -142,7 +124,7 @@ pub(super) async fn one(
     State(face): State<Account>,
     Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     uri: Uri,
 ) -> Result<Response, Refused> {
     let owner = account(&face.identity, &visit, &headers).await?;
@@ -152,6 +134,32 @@ pub(super) async fn one(
     let only = Some(key.id.clone());
     let keys = with_usage(&face, &owner.customer_id, only, vec![key], dates.as_ref()).await?;
     print(&keys.first().ok_or_else(Fault::internal)?)
+}
+
+/// Keys of a customer: a page of them, or all where no limit is named; how many there are, and the
+/// cursor of the next page.
+pub(super) async fn all_keys(
+    face: &Account,
+    customer: &CustomerId,
+    limit: Option<u32>,
+    mut after: Option<String>,
+) -> Result<(Vec<ApiKey>, u64, Option<String>), Fault> {
+    let filter =
+        KeyFilter { customer: Some(customer.clone()), system: true, ..KeyFilter::default() };
+    let mut rows = Vec::new();
+    loop {
+        let page = Page::new(after.as_deref(), limit.unwrap_or(PAGE_MAX));
+        let (paged, total) = match face.identity.keys(&filter, &page).await {
+            Err(fault) if fault.code == Code::NotFound => return Err(unknown_cursor()),
+            found => found?,
+        };
+        rows.extend(paged.rows);
+        // Without a limit all are asked for; a tier bounds how many there are.
+        match (limit, paged.next) {
+            (None, Some(next)) => after = Some(next),
+            (_, next) => return Ok((rows, total, next)),
+        }
+    }
 }
 
 async fn with_usage(

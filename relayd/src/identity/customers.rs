@@ -1,6 +1,6 @@
 //! Customers and their credit.
 
-use crate::domain::{Code, CustomerId, Fault, FieldError, GUEST_TIER, Ncr};
+use crate::domain::{Code, CustomerId, Fault, FieldError, GUEST_TIER, Ncr, Scope};
 use crate::ledger::{Command, Credit, Outcome, Via, Wallet};
 use crate::store::{Change, Customer, CustomerEdit, CustomerStatus, NewCustomer, Trail};
 
@@ -11,6 +11,9 @@ use super::service::{Identity, now_ms, random_id};
 /// address that mail allows.
 const NAME_MAX_CHARS: usize = 100;
 const EMAIL_MAX_CHARS: usize = 254;
+
+/// Most scopes of an allowlist: a whole large catalogue. Each key in memory carries the list.
+const ALLOWLIST_MAX: usize = 500;
 
 /// A customer to make.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct CustomerPatch {
     pub status: Option<CustomerStatus>,
     /// Another threshold of the balance warning.
     pub warning_threshold: Option<Ncr>,
+    /// The only scopes that its ordinary keys may use; none lifts such a list.
+    pub model_allowlist: Option<Option<Vec<Scope>>>,
 }
 
 /// Credit in, or out where the amount is negative.
@@ -117,6 +122,14 @@ impl Identity {
                 return Err(Fault::validation(vec![error]));
             }
             edits.push(CustomerEdit::WarningThreshold(threshold));
+        }
+        if let Some(allowlist) = patch.model_allowlist {
+            if allowlist.as_ref().is_some_and(|scopes| scopes.len() > ALLOWLIST_MAX) {
+                let text = format!("List should have at most {ALLOWLIST_MAX} items");
+                let error = FieldError::body("model_allowlist", "too_long", text);
+                return Err(Fault::validation(vec![error]));
+            }
+            edits.push(CustomerEdit::ModelAllowlist(allowlist));
         }
         // Each edit raises the version by one.
         let changes = (0..).zip(edits).map(|(n, edit)| Change::EditCustomer {

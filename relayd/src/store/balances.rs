@@ -3,7 +3,7 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::page::{Page, Paged};
+use super::page::{PAGE_MAX, Page, Paged};
 use super::row::{Columns, txn};
 use crate::domain::{CustomerId, KeyId, Mode, Ncr};
 use crate::ledger::{Account, TxnRow};
@@ -180,6 +180,32 @@ impl Store {
         .fetch_all(self.reader())
         .await?;
         page.cut(&rows, txn, |txn| txn.id.clone())
+    }
+
+    /// The same, newest first, after leaving out the first `offset`. For the public history, which
+    /// counts rows where every other listing has cursors; credit moves rarely.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn transactions_from(
+        &self,
+        customer: &CustomerId,
+        filter: &TxnFilter,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<TxnRow>, StoreError> {
+        let rows = sqlx::query(select_txn!(
+            "and ($2 = '' or via = $2) and ($3 = 0 or ($3 = 1 and amount > 0) or ($3 = -1 and amount < 0))
+             order by created_ms desc, id desc limit $4 offset $5"
+        ))
+        .bind(customer.as_str())
+        .bind(filter.via.clone().unwrap_or_default())
+        .bind(filter.direction())
+        .bind(i64::from(limit.min(PAGE_MAX)))
+        .bind(i64::from(offset))
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(txn).collect()
     }
 
     /// How many movements of credit match.

@@ -19,6 +19,8 @@ pub enum BucketWidth {
     Hour,
     /// A UTC day.
     Day,
+    /// All of the span in one bucket, which begins at the epoch.
+    Whole,
 }
 
 /// What buckets are split by, and which rows count. Empty lists filter nothing.
@@ -109,6 +111,7 @@ impl BucketWidth {
             Self::Minute => 60_000,
             Self::Hour => 3_600_000,
             Self::Day => 86_400_000,
+            Self::Whole => i64::MAX,
         }
     }
 }

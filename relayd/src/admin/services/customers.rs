@@ -167,7 +167,7 @@ impl Customers {
             name: request.name.map(|name| name.trim().to_owned()),
             tier: request.tier,
             status: request.status.map(status_of).transpose()?,
-            warning_threshold: None,
+            ..CustomerPatch::default()
         };
         let edits = [patch.name.is_some(), patch.tier.is_some(), patch.status.is_some()];
         let edits = edits.into_iter().map(u64::from).sum::<u64>();

@@ -30,6 +30,12 @@ async fn account_routes_want_a_superkey() {
         ("POST", "/v2/customer/keys/key_0000000000000000/revoke"),
         ("POST", "/v2/customer/keys/key_0000000000000000/unrevoke"),
         ("POST", "/v2/customer/keys/key_0000000000000000/topup"),
+        ("GET", "/v2/customer/credits/history"),
+        ("PUT", "/v2/customer/profile"),
+        ("GET", "/v2/customer/model-allowlist"),
+        ("PATCH", "/v2/customer/model-allowlist"),
+        ("GET", "/v2/customer/metrics"),
+        ("GET", "/v2/customer/usage/timeseries"),
     ] {
         let refused = async |key: Option<&str>| {
             let answer = world.send(call(method, path, key, Body::empty())).await;

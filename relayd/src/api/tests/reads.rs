@@ -47,6 +47,10 @@ async fn one_model_is_described_also_when_it_is_retired_or_unknown() {
         assert_eq!(json["restricted_tiers"], json!(["guest"]));
         assert_eq!((&json["available"], &json["status"]), (&json!(true), &json!("available")));
         assert_eq!(json["request_example"]["model"], MODEL);
+        let request = &json["request_schema"];
+        assert_eq!(request["title"], "OpenAIChatRequest");
+        assert_eq!(request["properties"]["model"]["x-relay-models"], json!(["open", MODEL]));
+        assert_eq!(json["response_schema"]["required"], json!(["model", "choices"]));
         assert_eq!(json["pricing"].as_array().unwrap().len(), 4);
     }
     let retired = world.get("/v2/models/old", None).await;
@@ -57,6 +61,13 @@ async fn one_model_is_described_also_when_it_is_retired_or_unknown() {
     let unknown = world.get("/v2/models/nope/nope", None).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "MODEL_NOT_FOUND"));
     assert_eq!(unknown.json()["detail"], "Model 'nope/nope' not found");
+    let slip = world.get("/v2/models/Smol/LM2:135M", None).await;
+    assert_eq!(
+        slip.json()["detail"],
+        format!("Model 'Smol/LM2:135M' not found. Did you mean '{MODEL}'?")
+    );
+    let no_text = world.get("/v2/models/%ff", None).await;
+    assert_eq!((no_text.status, no_text.code().as_str()), (400, "VALIDATION_ERROR"));
 }
 
 #[tokio::test]
@@ -119,6 +130,26 @@ async fn lists_come_in_the_formats_of_openai_and_ollama() {
     assert_eq!(one["id"], MODEL);
     assert_eq!(world.get("/v2/vllm/v1/models/open", None).await.status, 404);
 
+    let row = json!({
+        "type": "model", "id": MODEL, "display_name": "Smol LM2", "lifecycle": "active",
+        "created_at": "1970-01-01T00:00:00Z", "max_input_tokens": 8192,
+    });
+    for base in ["/v2/anthropic/v1", "/v2/anthropic/v1/v1", "/v2/anthropic/v1/"] {
+        let list = world.get(&format!("{base}/models?limit=5"), None).await.json();
+        let page = json!({ "data": [row], "has_more": false, "first_id": MODEL, "last_id": MODEL });
+        assert_eq!(list, page, "{base}");
+        let one = world.get(&format!("{base}/models/smol%2Flm2:135m"), None).await;
+        assert_eq!(one.json(), row, "{base}");
+    }
+    let end = world.get(&format!("/v2/anthropic/v1/models?after_id={MODEL}"), None).await.json();
+    assert_eq!((&end["data"], &end["first_id"]), (&json!([]), &json!(null)));
+    assert_eq!(world.get("/v2/anthropic/v1/models?after_id=x", None).await.status, 404);
+    assert_eq!(world.get("/v2/anthropic/v1/models?limit=0", None).await.status, 422);
+    let lost = world.get("/v2/anthropic/v1/models/open", None).await;
+    assert_eq!((lost.status, &lost.json()["type"]), (404, &json!("error")));
+
+    let loaded = world.get("/v2/ollama/api/ps", None).await.json();
+    assert_eq!(loaded["models"][0]["context_length"], 8192);
     let tags = world.get("/v2/ollama/api/tags", None).await.json();
     assert_eq!(tags["models"][0]["model"], MODEL);
     let show = world.post("/v2/ollama/api/show", None, &json!({ "model": MODEL })).await;
