@@ -3,7 +3,7 @@
 use relay_tests::{
     Account, DEV_TIER, Database, Llama, Python, Relay, RelayOptions, Settled, Tokens,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CREDIT_NCR: i64 = 5_000_000_000;
 
@@ -20,6 +20,43 @@ async fn conversations_cost_what_they_used_on_postgresql() {
     let database = Database::create().await.unwrap();
     let options = RelayOptions::over(&[&llama.url]).on(&database).unwrap();
     every_sdk_converses(&options.start().unwrap()).await;
+}
+
+#[tokio::test]
+async fn relays_own_client_lives_a_customers_life() {
+    let llama = Llama::start().unwrap();
+    let relay = RelayOptions::over(&[&llama.url]).start().unwrap();
+    let account = relay.account(DEV_TIER, "5").unwrap();
+    let model = &relay.ready.models[0];
+    let told = Python::run("relay.py", &[&relay.ready.public_url, &account.key, model]).unwrap();
+    let settled = relay.settled(&account, 2).await.unwrap();
+    let sum = relay.check_charges(&account, CREDIT_NCR, &settled).unwrap();
+    assert!(!told["text"].as_str().unwrap().is_empty(), "{told}");
+    assert!(told["task_id"].as_str().unwrap().starts_with("direct:"), "{told}");
+    assert!(told["worked"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(told["listed"], json!([model]));
+    assert_eq!((&told["schema"], &told["health"]), (&json!("OpenAIChatRequest"), &json!("ok")));
+    assert_eq!(told["allowed"], json!([format!("direct.vllm.{model}")]));
+    assert_eq!((&told["new_budget"], &told["found"]), (&json!(1.5), &json!("worker")));
+    assert_eq!(
+        told["refusals"],
+        json!({
+            "barred": ["ScopeDeniedError", "SCOPE_DENIED"],
+            "spent": ["KeyBudgetExhaustedError", "KEY_BUDGET_EXHAUSTED"],
+            "revoked": ["KeyRevokedError", "KEY_REVOKED"],
+            "async": ["TierFeatureUnavailableError", "TIER_FEATURE_UNAVAILABLE"],
+            "unknown": ["ModelNotFoundError", "MODEL_NOT_FOUND"],
+            "invalid": ["ValidationError", "VALIDATION_ERROR"],
+            "promote": ["CredentialNotPermittedError", "CREDENTIAL_NOT_PERMITTED"],
+            "ordinary": ["KeyRevokedError", "KEY_REVOKED"],
+            "guest": ["ScopeDeniedError", "SCOPE_DENIED"],
+        })
+    );
+    assert_eq!((&told["requests"], &told["usage_keys"]), (&json!(2), &json!(2)));
+    assert_eq!(ncr(&told["cost"][0]), sum, "{told}");
+    assert_eq!(ncr(&told["consumed"]), sum, "{told}");
+    assert_eq!(told["history"], json!(["credit_topup"]));
+    assert_eq!((&told["tier"], &told["priced"]), (&json!(true), &json!(4)));
 }
 
 pub(crate) async fn every_sdk_converses(relay: &Relay) {
