@@ -199,11 +199,39 @@ fn frames_are_synchronized_and_no_colour_means_none() {
     let raw = String::from_utf8_lossy(&console.seen.lock().unwrap().raw).into_owned();
     let (begun, ended) = (raw.matches("\x1b[?2026h").count(), raw.matches("\x1b[?2026l").count());
     assert!(begun >= 2 && begun - ended <= 1, "{begun} begun, {ended} ended");
-    for colour in ["\x1b[31", "\x1b[32", "\x1b[33", "\x1b[36", "\x1b[38;", "\x1b[48;"] {
-        assert!(!raw.contains(colour), "{colour:?}");
-    }
+    let plain = |code: &u16| *code < 30;
+    assert!(looks(&raw).iter().all(plain), "{:?}", looks(&raw));
     console.types(b"q");
     console.ends_well("q");
+}
+
+/// Every code of every sequence that changes how text looks.
+fn looks(raw: &str) -> Vec<u16> {
+    raw.split("\x1b[")
+        .filter_map(|part| {
+            let end = part.find(|c: char| c.is_ascii_alphabetic())?;
+            part[end..].starts_with('m').then(|| &part[..end])
+        })
+        .flat_map(|codes| codes.split(';').map(|code| code.parse().unwrap_or(0)))
+        .collect()
+}
+
+#[test]
+fn a_terminal_of_16_colours_gets_its_own_codes_and_only_what_it_can_show() {
+    for (term, bare) in [("linux", true), ("xterm", false), ("screen", false), ("vt100", true)] {
+        let mut console = Console::start(&[("TERM", term)]);
+        console.until("the page", |screen| screen.contains("Needs a person"));
+        console.until("no link", |screen| screen.contains("RETRY"));
+        let raw = String::from_utf8_lossy(&console.seen.lock().unwrap().raw).into_owned();
+        let codes = looks(&raw);
+        let classic = |code: &u16| matches!(code, 0..=29 | 30..=37 | 39..=47 | 49 | 90..=97);
+        assert!(codes.iter().all(classic), "{term}: {codes:?}");
+        let coloured = codes.iter().any(|code| *code >= 30);
+        assert_eq!(coloured, term != "vt100", "{term}: {codes:?}");
+        assert_eq!(console.screen().is_ascii(), bare, "{term}: {}", console.screen());
+        console.types(b"q");
+        console.ends_well(term);
+    }
 }
 
 #[test]

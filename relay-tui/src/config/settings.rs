@@ -54,7 +54,7 @@ impl Settings {
         };
         let theme = match theme.or(parsed.theme.as_deref()) {
             Some(word) => theme_named(word)?,
-            None if set(environment, "NO_COLOR") => ThemeName::Mono,
+            None if set(environment, "NO_COLOR") || colourless(environment) => ThemeName::Mono,
             None => ThemeName::Default,
         };
         let glyphs = match glyphs.or(parsed.glyphs.as_deref()) {
@@ -84,6 +84,12 @@ fn glyphs_named(word: &str) -> Result<GlyphSet, ConfigError> {
     })
 }
 
+/// Terminals that never had colours.
+fn colourless(environment: &Environment) -> bool {
+    let term = environment.get("TERM").map_or("", String::as_str);
+    term == "dumb" || term.starts_with("vt1") || term.starts_with("vt2") || term.ends_with("-m")
+}
+
 /// Lines and blocks where the locale can write them and the terminal has them.
 fn fitting(environment: &Environment) -> GlyphSet {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
@@ -92,8 +98,8 @@ fn fitting(environment: &Environment) -> GlyphSet {
         .map(|locale| locale.to_lowercase())
         .unwrap_or_default();
     let utf8 = locale.contains("utf-8") || locale.contains("utf8");
-    let bare = environment.get("TERM").is_some_and(|term| term == "linux" || term == "dumb");
-    if utf8 && !bare { GlyphSet::Unicode } else { GlyphSet::Ascii }
+    let bare = environment.get("TERM").is_some_and(|term| term == "linux");
+    if utf8 && !bare && !colourless(environment) { GlyphSet::Unicode } else { GlyphSet::Ascii }
 }
 
 #[cfg(test)]
@@ -113,6 +119,8 @@ mod tests {
         assert_eq!(load(&[("NO_COLOR", "1")]).theme, ThemeName::Mono);
         assert_eq!(load(&[("NO_COLOR", "")]).theme, ThemeName::Default);
         assert_eq!(load(&[("LANG", "C")]).glyphs, GlyphSet::Ascii);
+        let old = load(&[("LANG", "C.UTF-8"), ("TERM", "vt220")]);
+        assert_eq!((old.theme, old.glyphs), (ThemeName::Mono, GlyphSet::Ascii));
         assert_eq!(load(&[("LANG", "de_AT.UTF-8"), ("TERM", "linux")]).glyphs, GlyphSet::Ascii);
         assert_eq!(load(&[("LC_ALL", "C"), ("LANG", "de_AT.UTF-8")]).glyphs, GlyphSet::Ascii);
     }

@@ -4,6 +4,7 @@
 
 mod input;
 mod painter;
+mod sgr;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

@@ -4,10 +4,10 @@ use std::io;
 
 use crossterm::queue;
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
-use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::sgr::encode;
 use crate::model::layout::Size;
 
 /// Knows what the terminal shows.
@@ -47,13 +47,11 @@ impl Painter {
         let opening = bytes.len();
         if self.anew {
             self.shown = Buffer::empty(area);
-            queue!(bytes, Clear(ClearType::All))?;
+            queue!(bytes, crossterm::style::ResetColor, Clear(ClearType::All))?;
         }
-        let changes = self.shown.diff(&page);
-        let moved = !changes.is_empty() || self.anew;
-        if moved {
-            CrosstermBackend::new(&mut bytes).draw(changes.into_iter())?;
-        }
+        let before = bytes.len();
+        encode(&mut bytes, &self.shown, &page)?;
+        let moved = bytes.len() > before || self.anew;
         match cursor {
             Some(Position { x, y }) if moved || cursor != self.cursor => {
                 queue!(bytes, crossterm::cursor::MoveTo(x, y))?;
