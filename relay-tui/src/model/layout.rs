@@ -169,16 +169,14 @@ fn backends(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
     if wide {
         let (list, rest) = body.split_top(13 + (body.height - WIDE_BODY) / 2);
         let (middle, bottom) = rest.split_top(10);
-        let (history, detail) = middle.split_left(body.width / 2);
+        let (history, detail) = middle.split_left(body.width / 3);
         put(Panel::BackendList, list);
         put(Panel::BackendHistory, history);
         put(Panel::BackendDetail, detail);
         put(Panel::BackendRequests, bottom);
     } else {
-        let (list, rest) = body.split_top(11 + (body.height - 21) / 2);
-        let (history, detail) = rest.split_left(body.width / 2 - 4);
+        let (list, detail) = body.split_top(13 + (body.height - 21) / 2);
         put(Panel::BackendList, list);
-        put(Panel::BackendHistory, history);
         put(Panel::BackendDetail, detail);
     }
 }
@@ -194,7 +192,7 @@ fn keys(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
         put(Panel::KeyRequests, bottom);
     } else {
         let (list, rest) = body.split_top(11 + (body.height - 21) / 2);
-        let (requests, detail) = rest.split_left(body.width / 2 + 4);
+        let (requests, detail) = rest.split_left(body.width / 2 + 2);
         put(Panel::KeyList, list);
         put(Panel::KeyRequests, requests);
         put(Panel::KeyDetail, detail);

@@ -10,6 +10,14 @@ pub(crate) const SAMPLES_MAX: usize = 600;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Series {
     samples: VecDeque<Option<f32>>,
+    /// Samples that ever came: columns are cut by it, so that a sample stays with its neighbours
+    /// while the chart moves on.
+    count: usize,
+}
+
+/// Samples of one column, so that all columns show at least so many seconds.
+pub(crate) fn per_column(columns: usize, seconds: usize) -> usize {
+    seconds.div_ceil(columns.max(1)).max(1)
 }
 
 impl Series {
@@ -18,6 +26,7 @@ impl Series {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
+        self.count += 1;
     }
 
     #[cfg(test)]
@@ -25,13 +34,14 @@ impl Series {
         self.samples.len()
     }
 
-    /// `columns` values, the newest last: each is the greatest of `seconds / columns` samples, or
-    /// `None` where nothing was seen. Missing history is blank on the left.
+    /// `columns` values, the newest last: each is the greatest of [`per_column`] samples, or `None`
+    /// where nothing was seen. Missing history is blank on the left.
     pub(crate) fn columns(&self, columns: usize, seconds: usize) -> Vec<Option<f32>> {
-        let per_column = (seconds / columns.max(1)).max(1);
+        let per_column = per_column(columns, seconds);
         let mut out: Vec<Option<f32>> = vec![None; columns];
+        let newest = self.count.saturating_sub(1);
         for (index, sample) in self.samples.iter().rev().enumerate() {
-            let column = index / per_column;
+            let column = newest / per_column - (newest - index) / per_column;
             if column >= columns {
                 break;
             }

@@ -231,7 +231,7 @@ fn forbidden_verbs_leave_the_footer() {
     world.go(Screen::Backends);
     assert!(!footer(&world).contains("cordon"), "{}", footer(&world));
     let mut world = on_backend(Role::Operator);
-    assert!(footer(&world).contains("t probe  c cordon"), "{}", footer(&world));
+    assert!(footer(&world).contains("W weight  c cordon"), "{}", footer(&world));
     assert!(!footer(&world).contains("uncordon"));
     world.link(LinkState::Stale);
     assert!(!footer(&world).contains("cordon"));
@@ -318,7 +318,7 @@ fn the_selection_follows_its_row_through_a_sort() {
 fn the_live_requests_of_the_selected_key_are_on_its_screen() {
     let mut world = World::live(SMALL);
     world.go(Screen::Keys);
-    assert!(world.text().contains("acme-prod: live requests"), "{}", world.text());
+    assert!(world.text().contains("Its live requests"), "{}", world.text());
     assert!(world.text().contains("prefill"));
     let mut mine = super::world::requests().remove(1);
     mine.id = "req-new".into();

@@ -2,26 +2,43 @@
 
 use super::pen::Pen;
 use super::theme::Tone;
+use crate::model::Model;
 use crate::model::layout::Area;
-use crate::model::series::Series;
+use crate::model::series::{SAMPLES_MAX, Series, per_column};
 
 /// Dots of a braille cell, left and right column, from the bottom.
 const DOTS: [[u32; 4]; 2] = [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]];
 /// The empty braille cell.
 const BRAILLE: u32 = 0x2800;
 
-/// Draws the last `seconds` of a series; the greatest value reaches the top.
-pub(crate) fn columns(pen: &mut Pen<'_>, area: Area, series: &Series, seconds: usize) {
+fn samples_of_a_cell(pen: &Pen<'_>) -> usize {
+    if pen.glyphs.braille { 2 } else { 1 }
+}
+
+/// The time that a chart of this width really shows: `60s`, `3 min`, `5m24s`.
+pub(crate) fn range(pen: &Pen<'_>, model: &Model, width: u16) -> String {
+    let columns = usize::from(width) * samples_of_a_cell(pen);
+    let seconds = (per_column(columns, model.range_s) * columns).min(SAMPLES_MAX);
+    match (seconds / 60, seconds % 60) {
+        (0..=1, _) => format!("{seconds}s"),
+        (minutes, 0) => format!("{minutes} min"),
+        (minutes, rest) => format!("{minutes}m{rest:02}s"),
+    }
+}
+
+/// Draws the last `seconds` of a series. `full` reaches the top, or the greatest value if that is
+/// more.
+pub(crate) fn columns(pen: &mut Pen<'_>, area: Area, series: &Series, seconds: usize, full: f32) {
     if area.width == 0 || area.height == 0 {
         return;
     }
-    let per_cell = if pen.glyphs.braille { 2 } else { 1 };
+    let per_cell = samples_of_a_cell(pen);
     let values = series.columns(usize::from(area.width) * per_cell, seconds);
-    let most = values.iter().flatten().copied().fold(0.0_f32, f32::max);
+    let most = values.iter().flatten().copied().fold(full, f32::max);
     let marks = if area.height == 1 { pen.glyphs.ramp } else { pen.glyphs.steps };
     let steps = if pen.glyphs.braille { 4 } else { marks.len() };
-    let full = steps * usize::from(area.height);
-    let heights: Vec<usize> = values.iter().map(|value| height(*value, most, full)).collect();
+    let all = steps * usize::from(area.height);
+    let heights: Vec<usize> = values.iter().map(|value| height(*value, most, all)).collect();
     for (column, cell) in heights.chunks(per_cell).enumerate() {
         let x = area.x + u16::try_from(column).unwrap_or(u16::MAX);
         for row in 0..area.height {

@@ -8,7 +8,7 @@ use super::theme::Tone;
 use crate::keymap::{ACTIONS, Act, Action};
 use crate::model::data::{AuditEntry, Backend, Event, Key, Request, Severity};
 use crate::model::filter::Row;
-use crate::model::layout::{Area, Panel};
+use crate::model::layout::{self, Area, Panel};
 use crate::model::{Model, Typing};
 use crate::update;
 
@@ -65,6 +65,7 @@ fn keys(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let shown = |action: &&Action| {
         !action.label.is_empty()
             && action.visible_on(model.screen)
+            && (action.act != Act::NextPanel || layout::tab_order(model.screen).len() > 1)
             && (!action.changes || update::refusal(model, action).is_none())
     };
     let key = |action: &Action| {

@@ -11,6 +11,9 @@ pub(crate) struct Glyphs {
     pub(crate) down: &'static str,
     /// The top line of the panel that has the keys.
     pub(crate) heavy: &'static str,
+    /// Signs of a sort.
+    pub(crate) rising: &'static str,
+    pub(crate) falling: &'static str,
     pub(crate) bar: &'static str,
     pub(crate) bar_rest: &'static str,
     /// Heights of one cell, from the lowest that is not nothing.
@@ -26,6 +29,8 @@ const UNICODE: Glyphs = Glyphs {
     across: "─",
     down: "│",
     heavy: "━",
+    rising: "↑",
+    falling: "↓",
     bar: "█",
     bar_rest: "·",
     steps: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
@@ -38,6 +43,8 @@ const ASCII: Glyphs = Glyphs {
     across: "-",
     down: "|",
     heavy: "=",
+    rising: "^",
+    falling: "v",
     bar: "#",
     bar_rest: ".",
     steps: &[".", ":", "#"],

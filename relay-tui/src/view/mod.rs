@@ -4,6 +4,7 @@
 //! the pure layout puts them.
 
 mod chart;
+mod facts;
 mod footer;
 mod glyphs;
 mod header;

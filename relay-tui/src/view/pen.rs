@@ -99,7 +99,8 @@ impl<'a> Pen<'a> {
         if !self.buffer.area.contains(Position { x, y }) || room == 0 {
             return x;
         }
-        self.buffer.set_stringn(x, y, text, usize::from(room), style).0
+        // Nothing of what stood there shines through.
+        self.buffer.set_stringn(x, y, text, usize::from(room), Style::reset().patch(style)).0
     }
 
     /// Writes spans one after the other within a line of an area.
@@ -168,11 +169,12 @@ impl<'a> Pen<'a> {
         }
     }
 
-    /// Draws the whole line of an area as the selected one.
-    pub(crate) fn select(&mut self, area: Area, line: u16) {
+    /// Draws the first `columns` of a line as the selected one: a bar of one look.
+    pub(crate) fn select(&mut self, area: Area, line: u16, columns: u16) {
         if line < area.height {
-            let row = Area { y: area.y + line, height: 1, ..area };
-            let style = self.theme.style(Tone::Selected);
+            let width = columns.min(area.width);
+            let row = Area { y: area.y + line, height: 1, width, ..area };
+            let style = Style::reset().patch(self.theme.style(Tone::Selected));
             self.buffer.set_style(rect(row).intersection(self.buffer.area), style);
             self.cursor = Some(Position { x: row.x, y: row.y });
         }

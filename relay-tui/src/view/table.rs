@@ -1,6 +1,6 @@
 //! Lists with columns.
 
-use super::pen::{Pen, Span, cut, left, right};
+use super::pen::{Pen, Span, cut, left, right, span, width};
 use super::theme::Tone;
 use crate::model::filter::{Field, Row};
 use crate::model::layout::Area;
@@ -15,15 +15,30 @@ pub(crate) struct Column {
     /// Columns of the terminal; 0 = what the others leave.
     pub(crate) width: u16,
     pub(crate) right: bool,
+    /// It names the row: the bar of a selected row reaches at least so far.
+    pub(crate) names: bool,
 }
 
+/// From here on the bar of a selected row spans the page: the eye needs it. Below, the bar ends
+/// behind the name, so that one step through a list is a few bytes over a slow line; the panel
+/// under the list has the row's numbers.
+const WHOLE_BAR: u16 = 160;
+/// A list this narrow has the whole bar too.
+const SHORT_ROW: u16 = 48;
+
 pub(crate) const fn column(head: &'static str, field: &'static str, width: u16) -> Column {
-    Column { head, field, width, right: false }
+    Column { head, field, width, right: false, names: false }
 }
 
 /// A column of numbers.
 pub(crate) const fn number(head: &'static str, field: &'static str, width: u16) -> Column {
-    Column { head, field, width, right: true }
+    Column { head, field, width, right: true, names: false }
+}
+
+impl Column {
+    pub(crate) const fn naming(self) -> Self {
+        Self { names: true, ..self }
+    }
 }
 
 /// Draws the heading and the rows of the page. `cells` makes a row's spans, one a column.
@@ -70,8 +85,19 @@ fn body<R: Row>(
         put(pen, area, line, columns, widths, &cells(row));
         if selected && focused {
             pen.text(area.x, area.y + line, 1, ">", Tone::Focus);
-            pen.select(area, line);
+            pen.select(area, line, bar(area.width, columns, widths));
         }
+    }
+}
+
+/// Columns of the terminal that the bar of a selected row covers.
+fn bar(all: u16, columns: &[Column], widths: &[u16]) -> u16 {
+    let named = columns.iter().rposition(|column| column.names);
+    match named {
+        Some(last) if all > SHORT_ROW && all < WHOLE_BAR => {
+            1 + widths[..=last].iter().map(|wide| wide + 1).sum::<u16>()
+        }
+        _ => all,
     }
 }
 
@@ -93,20 +119,19 @@ pub(crate) fn put(
     }
 }
 
+/// `cost ↓`: the heading with the sign of the sort where it fits.
+fn head(pen: &Pen<'_>, column: &Column, sort: Sort, wide: u16) -> Span {
+    if column.field.is_empty() || column.field != sort.field {
+        return span(column.head, Tone::Quiet);
+    }
+    let sign = if sort.descending { pen.glyphs.falling } else { pen.glyphs.rising };
+    let air = if width(column.head) + 2 <= wide { " " } else { "" };
+    span(format!("{}{air}{sign}", column.head), Tone::Strong)
+}
+
 fn heading(pen: &mut Pen<'_>, area: Area, sort: Sort, columns: &[Column], widths: &[u16]) {
-    let heads: Vec<Span> = columns
-        .iter()
-        .map(|column| {
-            let sorted = !column.field.is_empty() && column.field == sort.field;
-            let arrow = match (sorted, sort.descending) {
-                (false, _) => "",
-                (true, true) => "v",
-                (true, false) => "^",
-            };
-            let tone = if sorted { Tone::Strong } else { Tone::Quiet };
-            Span { text: format!("{}{arrow}", column.head), tone }
-        })
-        .collect();
+    let heads: Vec<Span> =
+        columns.iter().zip(widths).map(|(column, wide)| head(pen, column, sort, *wide)).collect();
     put(pen, area, 0, columns, widths, &heads);
 }
 

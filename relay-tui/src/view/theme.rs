@@ -52,25 +52,23 @@ impl Theme {
             _ => {}
         }
         match (self.0, tone) {
-            (ThemeName::Mono, Tone::Quiet) => plain.add_modifier(Modifier::DIM),
             (ThemeName::Mono, Tone::Focus | Tone::Warn) => bold,
             (ThemeName::Mono, Tone::Bad) => bold.add_modifier(Modifier::UNDERLINED),
             (ThemeName::Mono, Tone::Alarm) => bold.add_modifier(Modifier::REVERSED),
-            (ThemeName::Mono, _) => plain,
+            (ThemeName::Mono, Tone::Good | Tone::Plain | Tone::Strong | Tone::Selected) => plain,
 
-            (ThemeName::Light, Tone::Quiet) => plain.fg(Color::DarkGray),
             (ThemeName::Light, Tone::Focus) => bold.fg(Color::Blue),
             (ThemeName::Light, Tone::Good) => plain.fg(Color::Green),
             (ThemeName::Light, Tone::Warn) => bold.fg(Color::Magenta),
             (ThemeName::Light, Tone::Bad) => bold.fg(Color::Red),
 
-            (ThemeName::ColourBlind, Tone::Quiet) => plain.fg(Color::DarkGray),
             (ThemeName::ColourBlind, Tone::Focus) => bold.fg(Color::LightCyan),
             (ThemeName::ColourBlind, Tone::Good) => plain.fg(Color::LightBlue),
             (ThemeName::ColourBlind, Tone::Warn) => plain.fg(Color::Yellow),
             (ThemeName::ColourBlind, Tone::Bad) => bold.fg(Color::LightYellow),
 
-            (_, Tone::Quiet) => plain.fg(Color::DarkGray),
+            // Not bright black: in some palettes that is the background itself.
+            (_, Tone::Quiet) => plain.add_modifier(Modifier::DIM),
             (_, Tone::Focus) => bold.fg(Color::Cyan),
             (_, Tone::Good) => plain.fg(Color::Green),
             (_, Tone::Warn) => plain.fg(Color::Yellow),

@@ -32,7 +32,9 @@ fn lines(model: &Model) -> Vec<Line> {
         lines.extend(ACTIONS.iter().filter(own).map(|action| row(model, action)));
         lines.push((Vec::new(), Vec::new()));
     }
-    lines.push(title("everywhere"));
+    let mut everywhere = title("everywhere");
+    everywhere.1 = vec![span("arrows, page up and down, home and end move too", Tone::Quiet)];
+    lines.push(everywhere);
     let everywhere = |action: &&Action| action.scope == Scope::Everywhere;
     lines.extend(ACTIONS.iter().filter(everywhere).map(|action| row(model, action)));
     lines
@@ -46,7 +48,12 @@ fn row(model: &Model, action: &Action) -> Line {
     };
     let refused = update::refusal(model, action);
     let tone = if refused.is_some() { Tone::Quiet } else { Tone::Plain };
-    let left = vec![span(format!("{key:>10}  "), Tone::Strong), span(action.help, tone)];
+    let mut left = vec![span(format!("{key:>10}  "), Tone::Strong)];
+    if action.scope != Scope::Everywhere {
+        left = vec![span(format!("{key:>5}  "), Tone::Strong)];
+        left.push(span(format!("{:<9} ", action.id), tone));
+    }
+    left.push(span(action.help, tone));
     let asks = match action.level {
         Level::None => "at once",
         Level::Yes => "asks y",

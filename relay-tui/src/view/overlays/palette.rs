@@ -33,7 +33,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, state: &Palette) {
         pen.line_right(list, line, &[end]);
         if at == state.at {
             pen.text(list.x, list.y + line, 1, ">", Tone::Focus);
-            pen.select(list, line);
+            pen.select(list, line, list.width);
         }
     }
     let typed = state.input.text();

@@ -4,6 +4,7 @@ use super::boxed;
 use crate::format;
 use crate::model::Model;
 use crate::model::layout::Panel;
+use crate::view::facts::Fact;
 use crate::view::pen::{Pen, Span, plain, span};
 use crate::view::screens::{audit_lines, backend_facts, key_facts, wrapped};
 use crate::view::theme::Tone;
@@ -22,9 +23,9 @@ pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, scroll: usize) {
 }
 
 fn lines(model: &Model, room: u16) -> (String, Vec<Vec<Span>>) {
-    let facts = |facts: Vec<(&'static str, Span)>| {
+    let facts = |facts: Vec<Fact>| {
         let mut lines = Vec::new();
-        for (label, value) in facts {
+        for Fact { label, value, .. } in facts {
             let parts = wrapped(&value.text, room.saturating_sub(12));
             for (at, part) in parts.into_iter().enumerate() {
                 let label = if at == 0 { label } else { "" };

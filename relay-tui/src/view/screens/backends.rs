@@ -4,14 +4,16 @@ use crate::format;
 use crate::model::Model;
 use crate::model::data::{Backend, BackendState, Breaker};
 use crate::model::layout::Area;
-use crate::view::pen::{Pen, Span, cut, plain, span};
-use crate::view::screens::overview::range;
+use crate::view::facts::{self, Fact, fact, toned};
+use crate::view::pen::{Pen, Span, plain, span};
 use crate::view::table::{column, number};
 use crate::view::theme::Tone;
 use crate::view::{chart, empty_line, framed, table};
 
 /// From here on the list has all columns.
 const WIDE: u16 = 110;
+/// A chart lower than this says nothing.
+const CHART_LINES: u16 = 3;
 
 pub(super) fn state_cell(model: &Model, backend: &Backend) -> Span {
     if let Some(call) = model.open_call(&backend.id) {
@@ -33,7 +35,8 @@ const fn tone(state: BackendState) -> Tone {
     }
 }
 
-/// The time to the first token; for a server that is down, how long it has been.
+/// Where there is no heading: the time to the first token; for a server that is down, how long it
+/// has been.
 pub(super) fn delay_cell(model: &Model, backend: &Backend) -> Span {
     if backend.state == BackendState::Down && backend.since_ms > 0 {
         let down = model.daemon_now_ms().saturating_sub(backend.since_ms);
@@ -48,7 +51,7 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let right = table::state(&model.backends, area.width.saturating_sub(24));
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
     let wide = inside.width >= WIDE;
-    let mut columns = vec![column("state", "state", 8), column("name", "name", 0)];
+    let mut columns = vec![column("state", "state", 8), column("name", "name", 0).naming()];
     columns.push(column("model", "model", 0));
     if wide {
         columns.push(column("engine", "engine", 10));
@@ -76,7 +79,7 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
         if wide {
             cells.push(plain(format::delay(backend.ttft_p50_ms)));
         }
-        cells.push(delay_cell(model, backend));
+        cells.push(plain(format::delay(backend.ttft_p95_ms)));
         let failing = if backend.recent_failures_ppm > 0 { Tone::Warn } else { Tone::Quiet };
         cells.push(span(errors(backend), failing));
         cells.push(plain(backend.weight.to_string()));
@@ -90,7 +93,12 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     });
     if model.backends.shown_len() == 0 {
         let table = &model.backends;
-        let text = empty_line(model, table.loaded, table.filter_text(), "no backends yet");
+        let text = empty_line(
+            model,
+            table.loaded,
+            table.filter_text(),
+            "no backends yet; relayd admin apply adds them",
+        );
         pen.line(inside, 1, &[span(format!(" {text}"), Tone::Quiet)]);
     }
 }
@@ -103,47 +111,56 @@ fn errors(backend: &Backend) -> String {
 
 pub(super) fn history(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let Some(backend) = model.backends.selected() else {
-        framed(pen, model, area, "Running", &range(model), false);
+        framed(pen, model, area, "Running", "", false);
         return;
     };
-    let title = format!("{}: running", backend.id);
-    let inside = framed(pen, model, area, &title, &range(model), false);
+    let right = format!("{}  [ ] range", chart::range(pen, model, area.width.saturating_sub(4)));
+    let inside = framed(pen, model, area, "Running", &right, false);
     let air = Area { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
     let chart = Area { height: air.height.saturating_sub(1), ..air };
     if let Some(series) = model.histories.get(&backend.id) {
-        chart::columns(pen, chart, series, model.range_s);
+        chart::columns(pen, chart, series, model.range_s, slots(backend));
     }
-    let slots = format!("now {} of {} slots", backend.running, backend.max_concurrency);
-    pen.line(air, air.height.saturating_sub(1), &[plain(slots)]);
+    let now = format!("now {} of {} slots", backend.running, backend.max_concurrency);
+    pen.line(air, air.height.saturating_sub(1), &[plain(now)]);
+}
+
+/// The top of the chart: every slot taken.
+#[expect(clippy::cast_precision_loss, reason = "the top of a chart")]
+fn slots(backend: &Backend) -> f32 {
+    backend.max_concurrency as f32
 }
 
 pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let title = model.backends.selected().map_or("Backend", |backend| backend.id.as_str());
     let inside = framed(pen, model, area, title, "", false);
     let Some(backend) = model.backends.selected() else { return };
-    for (line, (label, value)) in (0..inside.height).zip(facts(model, backend)) {
-        let room = inside.width.saturating_sub(13);
-        let label = format!(" {label:<11}");
-        pen.line(
-            inside,
-            line,
-            &[span(label, Tone::Quiet), Span { text: cut(&value.text, room), tone: value.tone }],
-        );
+    let used = facts::draw(pen, inside, &facts_of(model, backend));
+    // A narrow page has no panel of its own for the chart, and a low one no room for it.
+    if !model.size.is_wide() && inside.height >= used + 1 + CHART_LINES {
+        let rest = Area { y: inside.y + used, height: inside.height - used, ..inside };
+        let now = format!("{} of {} slots", backend.running, backend.max_concurrency);
+        facts::draw(pen, rest, &[fact("running", now)]);
+        let chart = Area {
+            x: rest.x + 1,
+            y: rest.y + 1,
+            width: rest.width.saturating_sub(2),
+            height: rest.height - 1,
+        };
+        if let Some(series) = model.histories.get(&backend.id) {
+            chart::columns(pen, chart, series, model.range_s, slots(backend));
+        }
     }
 }
 
 /// What there is to know of a backend, the most wanted first.
-pub(crate) fn facts(model: &Model, backend: &Backend) -> Vec<(&'static str, Span)> {
+pub(crate) fn facts_of(model: &Model, backend: &Backend) -> Vec<Fact> {
     let now = model.daemon_now_ms();
     let since = match backend.since_ms {
         0 => String::new(),
         since => format!(" for {}", format::age(now.saturating_sub(since))),
     };
     let state = state_cell(model, backend);
-    let mut facts = vec![("state", Span { text: format!("{}{since}", state.text), ..state })];
-    if !backend.reason.is_empty() {
-        facts.push(("why", span(backend.reason.as_str(), Tone::Bad)));
-    }
     let breaker = match backend.breaker {
         Breaker::Open if backend.breaker_until_ms > now => {
             let left = format::age(backend.breaker_until_ms - now);
@@ -151,32 +168,35 @@ pub(crate) fn facts(model: &Model, backend: &Backend) -> Vec<(&'static str, Span
         }
         breaker => plain(breaker.word()),
     };
-    facts.push(("breaker", breaker));
+    let why = match backend.reason.as_str() {
+        "" => span("-", Tone::Quiet),
+        why => span(why, Tone::Bad),
+    };
     let probed = match backend.probed_at_ms {
         0 => "never".to_owned(),
         // Probes come every few seconds; a number that always changes says nothing.
         at if now.saturating_sub(at) < 10_000 => "just now".to_owned(),
         at => format!("{} ago", format::age(now.saturating_sub(at))),
     };
-    facts.extend([
-        ("model", plain(backend.model_line())),
-        ("engine", plain(format!("{} ({})", backend.engine, backend.dialect))),
-        ("url", plain(backend.base_url.as_str())),
-        ("probed", plain(probed)),
-        (
-            "served",
-            plain(format!(
-                "{} requests, {} failed",
-                format::grouped(backend.requests.into()),
-                format::grouped(backend.failures.into())
-            )),
-        ),
-        ("queue", plain(format!("{} of {}", backend.queued, backend.queue_limit))),
-        ("weight", plain(backend.weight.to_string())),
-    ]);
+    let served = format!(
+        "{} requests, {} failed",
+        format::count(backend.requests),
+        format::count(backend.failures)
+    );
+    let mut facts = vec![
+        toned("state", Span { text: format!("{}{since}", state.text), ..state }),
+        toned("breaker", breaker),
+        toned("why", why).long(),
+        fact("model", backend.model_line()),
+        fact("engine", format!("{} ({})", backend.engine, backend.dialect)),
+        fact("url", backend.base_url.as_str()).long(),
+        fact("served", served),
+        fact("queue", format!("{} of {}", backend.queued, backend.queue_limit)),
+        fact("probed", probed),
+        fact("weight", backend.weight.to_string()),
+    ];
     if !backend.provider.is_empty() {
-        facts.push(("provider", plain(backend.provider.as_str())));
+        facts.push(fact("provider", backend.provider.as_str()));
     }
-    facts.push(("version", plain(backend.version.to_string())));
     facts
 }

@@ -13,10 +13,10 @@ use crate::view::{empty_line, framed, table};
 const WIDE: u16 = 110;
 
 fn columns(width: u16) -> [Column; 4] {
-    let (kind, subject) = if width >= WIDE { (18, 18) } else { (13, 12) };
+    let (kind, subject) = if width >= WIDE { (18, 18) } else { (14, 12) };
     [
         column("time", "time", 8),
-        column("kind", "kind", kind),
+        column("kind", "kind", kind).naming(),
         column("subject", "subject", subject),
         column("what", "text", 0),
     ]
@@ -90,7 +90,7 @@ pub(super) fn audit(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let columns = [
         column("time", "time", if wide { 20 } else { 8 }),
         column("operator", "operator", if wide { 16 } else { 10 }),
-        column("action", "action", if wide { 34 } else { 24 }),
+        column("action", "action", if wide { 34 } else { 24 }).naming(),
         column("object", "object", 0),
         column("reason", "reason", 0),
     ];

@@ -4,9 +4,9 @@ use crate::format;
 use crate::model::Model;
 use crate::model::data::{Key, KeyState};
 use crate::model::layout::Area;
+use crate::view::facts::{self, Fact, fact, toned};
 use crate::view::glyphs::Glyphs;
 use crate::view::pen::{Pen, Span, cut, plain, span};
-use crate::view::screens::overview::range;
 use crate::view::table::{column, number};
 use crate::view::theme::Tone;
 use crate::view::{chart, empty_line, framed, table};
@@ -34,7 +34,7 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let right = format!("today UTC  {state}");
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
     let wide = inside.width >= WIDE;
-    let mut columns = vec![column("key", "name", 0)];
+    let mut columns = vec![column("key", "name", 0).naming()];
     columns.push(column("prefix", "prefix", if wide { 20 } else { 14 }));
     if wide {
         columns.push(column("customer", "customer", 0));
@@ -108,16 +108,15 @@ fn spent(glyphs: &Glyphs, cells: u16, key: &Key) -> Span {
 
 pub(super) fn history(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let Some(key) = model.keys.selected() else {
-        framed(pen, model, area, "Requests", &range(model), false);
+        framed(pen, model, area, "Requests a second", "", false);
         return;
     };
-    let title = format!("{}: requests/s", key.name);
-    let right = format!("{}  [ ] range", range(model));
-    let inside = framed(pen, model, area, &title, &right, false);
+    let right = format!("{}  [ ] range", chart::range(pen, model, area.width.saturating_sub(4)));
+    let inside = framed(pen, model, area, "Requests a second", &right, false);
     let air = Area { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
     let chart = Area { height: air.height.saturating_sub(1), ..air };
     if let Some(series) = model.key_history.get(&key.id) {
-        chart::columns(pen, chart, series, model.range_s);
+        chart::columns(pen, chart, series, model.range_s, 0.0);
     }
     pen.line(air, air.height.saturating_sub(1), &shares(model, key));
 }
@@ -141,81 +140,65 @@ pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let title = model.keys.selected().map_or("Key", |key| key.name.as_str());
     let inside = framed(pen, model, area, title, "", false);
     let Some(key) = model.keys.selected() else { return };
-    for (line, (label, value)) in (0..inside.height).zip(facts(model, key)) {
-        let room = inside.width.saturating_sub(13);
-        let label = format!(" {label:<11}");
-        let text = cut(&value.text, room);
-        pen.line(inside, line, &[span(label, Tone::Quiet), Span { text, tone: value.tone }]);
-    }
+    facts::draw(pen, inside, &facts_of(model, key));
+}
+
+/// `tier`, or what is set: `direct 600, the rest by tier`.
+fn limits(key: &Key) -> String {
+    let set = [
+        ("direct", key.limits.direct),
+        ("opengpu", key.limits.opengpu),
+        ("global", key.limits.global),
+    ];
+    let set: Vec<String> =
+        set.iter().filter_map(|(name, limit)| Some(format!("{name} {}", (*limit)?))).collect();
+    if set.is_empty() { "as the tier says".to_owned() } else { set.join(", ") }
 }
 
 /// What there is to know of a key, the most wanted first.
-pub(crate) fn facts(model: &Model, key: &Key) -> Vec<(&'static str, Span)> {
-    let limit =
-        |limit: Option<u32>| limit.map_or_else(|| "tier".to_owned(), |limit| limit.to_string());
+pub(crate) fn facts_of(model: &Model, key: &Key) -> Vec<Fact> {
     let state = state_cell(model, key);
-    let mut flags = Vec::new();
-    if key.superkey {
-        flags.push("superkey");
-    }
-    if key.system {
-        flags.push("system");
-    }
+    let flags = [(key.superkey, "superkey"), (key.system, "system")];
+    let flags = flags.iter().filter(|(set, _)| *set).map(|(_, word)| *word);
     let state_text =
         std::iter::once(state.text.as_str()).chain(flags).collect::<Vec<_>>().join(", ");
-    let mut facts = vec![
-        ("state", Span { text: state_text, ..state }),
-        ("customer", plain(format!("{} ({})", key.customer, key.tier))),
-        (
-            "now",
-            plain(format!("{}/s, {} running", format::rate(key.requests_per_ks), key.in_flight)),
-        ),
-        (
-            "limits/min",
-            plain(format!(
-                "{} direct, {} opengpu, {} global",
-                limit(key.limits.direct),
-                limit(key.limits.opengpu),
-                limit(key.limits.global)
-            )),
-        ),
-        (
-            "budget",
-            plain(key.budget_ncr.map_or_else(
-                || "not capped".to_owned(),
-                |left| format!("{} left", format::usd(left)),
-            )),
-        ),
-        (
-            "today",
-            plain(format!(
-                "{} requests, {} limited",
-                format::grouped(key.today.requests.into()),
-                key.today.limited
-            )),
-        ),
-        (
-            "tokens",
-            plain(format!(
-                "in {}  out {}",
-                format::count(key.today.tokens_in),
-                format::count(key.today.tokens_out)
-            )),
-        ),
-    ];
+    let budget = key
+        .budget_ncr
+        .map_or_else(|| "not capped".to_owned(), |left| format!("{} left", format::usd(left)));
+    let today = format!(
+        "{} req, {} err, {} 429",
+        format::count(key.today.requests),
+        format::count(key.today.errors),
+        format::count(key.today.limited)
+    );
+    let tokens = format!(
+        "in {}  out {}",
+        format::count(key.today.tokens_in),
+        format::count(key.today.tokens_out)
+    );
     let used = match key.last_used_at_ms {
-        0 => "never used".to_owned(),
-        at => format!("used {} ago", format::age(model.daemon_now_ms().saturating_sub(at))),
+        0 => "never".to_owned(),
+        at => format!("{} ago", format::age(model.daemon_now_ms().saturating_sub(at))),
     };
-    facts.push(("created", plain(format!("{}, {used}", format::date(key.created_at_ms)))));
+    let mut facts = vec![
+        toned("state", Span { text: state_text, ..state }),
+        fact("customer", format!("{} ({})", key.customer, key.tier)),
+        fact("now", format!("{}/s, {} running", format::rate(key.requests_per_ks), key.in_flight)),
+        fact("limits/min", limits(key)),
+        fact("budget", budget),
+        fact("today", today),
+        fact("tokens", tokens),
+        fact("used", used),
+        fact("created", format::date(key.created_at_ms)),
+    ];
     if key.revoked_at_ms > 0 {
-        facts.push(("revoked", span(format::moment(key.revoked_at_ms), Tone::Bad)));
+        facts.push(toned("revoked", span(format::moment(key.revoked_at_ms), Tone::Bad)));
     }
     if !key.denied_scopes.is_empty() {
-        facts.push(("denied", plain(key.denied_scopes.join(" "))));
+        facts.push(fact("denied", key.denied_scopes.join(" ")));
     }
-    facts.push(("secret", span("never shown again", Tone::Quiet)));
-    facts.push(("prefix", plain(key.prefix.as_str())));
-    facts.push(("id", plain(key.id.as_str())));
+    facts.push(toned("secret", span("never shown again", Tone::Quiet)));
+    facts.push(fact("prefix", key.prefix.as_str()));
+    facts.push(fact("id", key.id.as_str()));
     facts
 }

@@ -6,9 +6,9 @@ mod keys;
 mod overview;
 mod requests;
 
-pub(super) use self::backends::facts as backend_facts;
+pub(super) use self::backends::facts_of as backend_facts;
 pub(super) use self::events::{audit_lines, wrapped};
-pub(super) use self::keys::facts as key_facts;
+pub(super) use self::keys::facts_of as key_facts;
 use super::pen::Pen;
 use crate::model::Model;
 use crate::model::layout::{Area, Panel};

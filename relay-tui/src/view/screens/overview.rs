@@ -12,7 +12,8 @@ use crate::view::{chart, empty_line, framed, table};
 use super::backends::{delay_cell, state_cell};
 
 pub(super) fn traffic(pen: &mut Pen<'_>, model: &Model, area: Area) {
-    let inside = framed(pen, model, area, "Traffic", &range(model), false);
+    let range = chart::range(pen, model, area.width.saturating_sub(4));
+    let inside = framed(pen, model, area, "Traffic", &range, false);
     if !model.overview.loaded {
         pen.line(inside, 0, &[span(format!(" {}", empty_line(model, false, "", "")), Tone::Quiet)]);
         return;
@@ -37,7 +38,7 @@ pub(super) fn traffic(pen: &mut Pen<'_>, model: &Model, area: Area) {
     );
     let charts = air.height.saturating_sub(4) / 2;
     let at = |y: u16| Area { y: air.y + y, height: charts, ..air };
-    chart::columns(pen, at(1), &model.overview.requests, model.range_s);
+    chart::columns(pen, at(1), &model.overview.requests, model.range_s, 0.0);
     let tokens = t.tokens_in_per_ks.saturating_add(t.tokens_out_per_ks);
     pen.line(
         air,
@@ -53,7 +54,7 @@ pub(super) fn traffic(pen: &mut Pen<'_>, model: &Model, area: Area) {
             )),
         ],
     );
-    chart::columns(pen, at(2 + charts), &model.overview.tokens, model.range_s);
+    chart::columns(pen, at(2 + charts), &model.overview.tokens, model.range_s, 0.0);
     let p99 =
         if wide { format!("{gap}p99 {}", format::delay(t.ttft_p99_ms)) } else { String::new() };
     pen.line(
@@ -75,15 +76,6 @@ pub(super) fn traffic(pen: &mut Pen<'_>, model: &Model, area: Area) {
         last.push(plain(format!("{gap}streams {}", t.streams)));
     }
     pen.line(air, 3 + 2 * charts, &last);
-}
-
-/// `60s`, `last 10 min`.
-pub(super) fn range(model: &Model) -> String {
-    if model.range_s < 120 {
-        format!("{}s", model.range_s)
-    } else {
-        format!("{} min", model.range_s / 60)
-    }
 }
 
 pub(super) fn fleet(pen: &mut Pen<'_>, model: &Model, area: Area, focused: bool) {
@@ -158,7 +150,7 @@ pub(super) fn attention(pen: &mut Pen<'_>, model: &Model, area: Area, focused: b
         one(pen, model, list, line, item);
         if focused && at == model.overview.at {
             pen.text(list.x, list.y + line, 1, ">", Tone::Focus);
-            pen.select(list, line);
+            pen.select(list, line, list.width);
         }
     }
     if with_money && model.overview.loaded {
@@ -179,17 +171,24 @@ pub(super) fn attention(pen: &mut Pen<'_>, model: &Model, area: Area, focused: b
     }
 }
 
+/// From here on there is room for how long it has waited.
+const WITH_AGE: u16 = 42;
+
 /// `! text   (3) 9m`: the number is the screen where it is decided.
 fn one(pen: &mut Pen<'_>, model: &Model, area: Area, line: u16, item: &Attention) {
     let tone = Tone::from(item.severity);
     let sign = if item.severity == Severity::Info { "-" } else { "!" };
-    let place = crate::model::Screen::from_word(&item.screen)
-        .map_or_else(String::new, |screen| format!("({})", screen.number()));
+    let narrow = area.width < WITH_AGE;
+    let place = match crate::model::Screen::from_word(&item.screen) {
+        None => String::new(),
+        Some(screen) if narrow => screen.number().to_string(),
+        Some(screen) => format!("({})", screen.number()),
+    };
     let age = match item.since_ms {
         0 => String::new(),
         since => format::age(model.daemon_now_ms().saturating_sub(since)),
     };
-    let end = format!("{place} {}", right(&age, 3));
+    let end = if narrow { place } else { format!("{place} {}", right(&age, 3)) };
     let room = area.width.saturating_sub(width(&end) + 5);
     pen.line(area, line, &[plain(" "), span(sign, tone), plain(" "), plain(cut(&item.text, room))]);
     pen.line_right(

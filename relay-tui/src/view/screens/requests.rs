@@ -27,23 +27,21 @@ pub(super) fn running(pen: &mut Pen<'_>, model: &Model, area: Area, focused: boo
 
 pub(super) fn of_key(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let Some(key) = model.keys.selected() else {
-        framed(pen, model, area, "Live requests", "", false);
+        framed(pen, model, area, "Its live requests", "", false);
         return;
     };
-    let title = format!("{}: live requests", key.name);
     let right = format!("{} running", key.in_flight);
-    let inside = framed(pen, model, area, &title, &right, false);
+    let inside = framed(pen, model, area, "Its live requests", &right, false);
     list(pen, model, inside, model.requests_of_key(&key.id), false, true);
 }
 
 pub(super) fn on_backend(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let Some(backend) = model.backends.selected() else {
-        framed(pen, model, area, "Live requests", "", false);
+        framed(pen, model, area, "Its live requests", "", false);
         return;
     };
-    let title = format!("{}: live requests", backend.id);
     let right = format!("{} running  {} queued", backend.running, backend.queued);
-    let inside = framed(pen, model, area, &title, &right, false);
+    let inside = framed(pen, model, area, "Its live requests", &right, false);
     list(pen, model, inside, model.requests_on(&backend.id), true, false);
 }
 
