@@ -1,4 +1,5 @@
-//! The vocabulary of Relay: amounts, names, ids, meters, roles and the faults a caller may be told.
+//! The vocabulary of Relay: amounts, names, ids, meters, roles, what hosts tell of
+//! themselves, and the faults a caller may be told.
 //!
 //! Pure values without I/O, clocks or random sources. Everything else may import this crate and
 //! it imports nothing of Relay. How a [`Fault`] looks on a wire (an HTTP status, a gRPC code) is
@@ -6,6 +7,8 @@
 
 mod amount;
 mod fault;
+mod gpu;
+mod host;
 mod id;
 mod meter;
 mod name;
@@ -14,6 +17,11 @@ mod tier;
 
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
 pub use fault::{Code, Fault, FieldError, Loc};
+pub use gpu::{
+    CARDS_MAX, Card, CardProcess, CardReading, CardState, CudaVersion, Driver, Gpus, PROCESSES_MAX,
+    Throttle,
+};
+pub use host::{Aged, HostFacts, HostReport, STALE_AFTER_MS};
 pub use id::{BackendId, BootId, CustomerId, IdError, KeyId, PriceId, RequestId};
 pub use meter::{Meter, Meters};
 pub use name::{Mode, ModeRequest, ModelName, NameError, Scope, Source};
