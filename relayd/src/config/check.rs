@@ -40,6 +40,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
             "kind = \"postgres\" needs url_file, a file that holds postgres://user:password@host:port/database",
         ));
     }
+    if let Some(library) = &config.gpu.nvml_library {
+        library_path("gpu.nvml_library", library)?;
+    }
     if let Some(file) = &config.store.url_file {
         secret_file("store.url_file", file, 1)?;
     }
@@ -150,6 +153,15 @@ fn is_network(text: &str) -> bool {
         (Ok(std::net::IpAddr::V6(_)), Some(bits)) => bits <= 128,
         _ => false,
     }
+}
+
+/// A bare name is for the system's loader to find; a path is ours to look at.
+fn library_path(path: &str, library: &Path) -> Result<(), Problem> {
+    if library.as_os_str().is_empty() {
+        return Err(problem(path, "expected a path or a name such as \"libnvidia-ml.so.1\""));
+    }
+    let is_name = library.components().count() == 1 && library.is_relative();
+    if is_name { Ok(()) } else { readable(path, library) }
 }
 
 fn tls_files(path: &str, tls: &TlsFiles) -> Result<(), Problem> {

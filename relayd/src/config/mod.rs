@@ -50,6 +50,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// Providers.
     pub fleet: FleetConfig,
+    /// This host's GPUs.
+    pub gpu: GpuConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -255,6 +257,17 @@ pub struct FleetConfig {
     pub advertise_addr: Option<String>,
 }
 
+/// This host's GPUs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GpuConfig {
+    /// Whether their driver is asked at all; without a driver that costs nothing.
+    pub enabled: bool,
+    /// The driver's library: a path, or a name for the system's loader to find; absent =
+    /// `libnvidia-ml.so.1`.
+    pub nvml_library: Option<PathBuf>,
+}
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -401,6 +414,12 @@ impl Default for RoutingConfig {
 impl Default for DrainConfig {
     fn default() -> Self {
         Self { deadline: Span::seconds(600) }
+    }
+}
+
+impl Default for GpuConfig {
+    fn default() -> Self {
+        Self { enabled: true, nvml_library: None }
     }
 }
 

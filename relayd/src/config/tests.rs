@@ -68,6 +68,13 @@ fn mistakes_name_the_line() {
             "[http]\ncors_origins = [\"https://a/b\"]\n",
             "relayd.toml:2: http.cors_origins: 'https://a/b'",
         ),
+        (
+            "[gpu]\nnvml_library = \"/nowhere/libnvidia-ml.so.1\"\n",
+            "relayd.toml:2: gpu.nvml_library: cannot read /nowhere/libnvidia-ml.so.1",
+        ),
+        ("[gpu]\nnvml_library = \"\"\n", "relayd.toml:2: gpu.nvml_library: expected a path or"),
+        ("[gpu]\nenabled = \"auto\"\n", "relayd.toml:2: invalid type"),
+        ("[gpu]\nnvml = \"x\"\n", "relayd.toml:2: unknown field `nvml`"),
         ("= 3", "relayd.toml:1: "),
     ];
     for (text, expected) in cases {
