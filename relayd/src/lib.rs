@@ -11,6 +11,7 @@ pub mod config;
 pub mod telemetry;
 
 pub mod engines;
+pub mod gpu;
 pub mod launch;
 pub mod pki;
 pub mod store;

@@ -21,6 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::config::{Config, Secret, StoreKind};
 use crate::events::{EventWriter, Events};
 use crate::fleet::Fleet;
+use crate::gpu::{LocalHost, Sampler};
 use crate::identity::{Identity, PEPPER_MIN_BYTES, Peppers};
 use crate::inference::{Bounds, Inference};
 use crate::metering::Metering;
@@ -47,6 +48,7 @@ pub struct App {
     fleet_authority: Option<FleetTls>,
     stop: CancellationToken,
     parts: Parts,
+    sampler: Sampler,
     event_writer: EventWriter,
     healthy: (channel::Sender<bool>, channel::Receiver<bool>),
     readiness: Readiness,
@@ -69,6 +71,8 @@ pub struct Parts {
     pub router: Router,
     /// What runs now.
     pub observe: Observe,
+    /// This host.
+    pub host: LocalHost,
     /// What it costs.
     pub metering: Metering,
     /// The use case.
@@ -120,6 +124,9 @@ impl App {
         let fleet = Fleet::new();
         let router = Router::new(fleet.clone(), rand::random());
         let observe = Observe::new();
+        let sampler = Sampler::start(&config.gpu, &config.data_dir.0).map_err(|error| {
+            AppError::Setting(format!("no thread to look at this host: {error}"))
+        })?;
         let metering = Metering::new(store.clone());
         let inference =
             Inference::new(metering.clone(), router.clone(), observe.clone(), bounds(&config));
@@ -131,6 +138,7 @@ impl App {
             fleet,
             router,
             observe,
+            host: sampler.host(),
             metering,
             inference,
         };
@@ -141,6 +149,7 @@ impl App {
             fleet_authority,
             stop: CancellationToken::new(),
             parts,
+            sampler,
             event_writer,
             healthy: channel::channel(true),
             readiness: Readiness::default(),

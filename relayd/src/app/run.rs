@@ -48,6 +48,7 @@ pub(super) async fn run(
         fleet_authority,
         stop,
         parts,
+        sampler,
         event_writer,
         healthy,
         readiness,
@@ -121,6 +122,7 @@ pub(super) async fn run(
     faces.join(FACES_END).await;
     stops.rest.cancel();
     tasks.join(TASKS_END).await;
+    drop(sampler);
     parts.metering.close().await;
     parts.store.close().await;
     tracing::info!("stopped");
@@ -143,7 +145,8 @@ async fn drain(parts: &Parts, patience: Duration, signals: &mut Signals) {
 }
 
 fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &CancellationToken) {
-    let Parts { store, events, catalogue, identity, fleet, router, observe, .. } = parts.clone();
+    let Parts { store, events, catalogue, identity, fleet, router, observe, host, .. } =
+        parts.clone();
     let following = follow::backends(store.clone(), catalogue.clone(), fleet.clone(), stop.clone());
     tasks.spawn("backends", Weight::Critical, following);
     let telling = follow::events(fleet.clone(), events.clone(), stop.clone());
@@ -153,6 +156,8 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
     let (probing, routing) = (stop.clone(), stop.clone());
     tasks.spawn("probes", Weight::Critical, done(async move { fleet.run(probing).await }));
     tasks.spawn("router", Weight::Critical, done(async move { router.run(routing).await }));
+    let gauging = stop.clone();
+    tasks.spawn("host", Weight::Critical, done(async move { host.write_gauges(gauging).await }));
     let every = config.ledger.check_interval.get();
     let checking = watch::ledger(store, every, observe, events, stop.clone());
     tasks.spawn("ledger-check", Weight::Critical, done(checking));

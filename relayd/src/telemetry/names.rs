@@ -57,6 +57,59 @@ pub const RATE_LIMITED: &str = "relay_rate_limited_total";
 /// Always 1. Labels: `version`, `commit`.
 pub const BUILD_INFO: &str = "relay_build_info";
 
+/// 1 where the driver of a host's GPUs answers. Label: `host`.
+pub const GPU_DRIVER_UP: &str = "relay_gpu_driver_up";
+/// Age of a host's word about its GPUs. Label: `host`.
+pub const GPU_SAMPLE_AGE: &str = "relay_gpu_sample_age_seconds";
+/// 1 where a card answers and nothing is wrong with it. Labels of this and of every other metric
+/// of a card: `host`, `gpu` (its index), `uuid` (the first part).
+pub const GPU_UP: &str = "relay_gpu_up";
+/// Share of the last second in which something ran on a card.
+pub const GPU_UTILIZATION: &str = "relay_gpu_utilization_ratio";
+/// Share of the last second in which a card's memory was read or written.
+pub const GPU_MEMORY_UTILIZATION: &str = "relay_gpu_memory_utilization_ratio";
+/// A card's memory.
+pub const GPU_MEMORY_TOTAL: &str = "relay_gpu_memory_total_bytes";
+/// What is taken of it.
+pub const GPU_MEMORY_USED: &str = "relay_gpu_memory_used_bytes";
+/// Temperature of a card's chip.
+pub const GPU_TEMPERATURE: &str = "relay_gpu_temperature_celsius";
+/// What a card draws.
+pub const GPU_POWER: &str = "relay_gpu_power_watts";
+/// The most that a card may draw.
+pub const GPU_POWER_LIMIT: &str = "relay_gpu_power_limit_watts";
+/// Clock of a card's processors.
+pub const GPU_SM_CLOCK: &str = "relay_gpu_sm_clock_hertz";
+/// Clock of a card's memory.
+pub const GPU_MEMORY_CLOCK: &str = "relay_gpu_memory_clock_hertz";
+/// 1 while heat or power hold a card's clocks back.
+pub const GPU_THROTTLED: &str = "relay_gpu_throttled";
+/// Memory errors that were corrected since the driver was loaded.
+pub const GPU_ECC_CORRECTED: &str = "relay_gpu_ecc_corrected_errors";
+/// Memory errors that could not be corrected since the driver was loaded.
+pub const GPU_ECC_UNCORRECTED: &str = "relay_gpu_ecc_uncorrected_errors";
+/// Speed of a card's first fan.
+pub const GPU_FAN: &str = "relay_gpu_fan_ratio";
+/// What a card receives over its bus in a second.
+pub const GPU_PCIE_RX: &str = "relay_gpu_pcie_receive_bytes_per_second";
+/// What a card sends over its bus in a second.
+pub const GPU_PCIE_TX: &str = "relay_gpu_pcie_send_bytes_per_second";
+/// Processes that use a card.
+pub const GPU_PROCESSES: &str = "relay_gpu_processes";
+/// Share of a host's processor time that is used. Label of this and of every other metric of a
+/// host: `host`.
+pub const HOST_CPU: &str = "relay_host_cpu_utilization_ratio";
+/// Load of a host's last minute.
+pub const HOST_LOAD: &str = "relay_host_load1";
+/// A host's memory.
+pub const HOST_MEMORY_TOTAL: &str = "relay_host_memory_total_bytes";
+/// What a new process could have of it.
+pub const HOST_MEMORY_AVAILABLE: &str = "relay_host_memory_available_bytes";
+/// The file system of the data directory.
+pub const HOST_DISK_TOTAL: &str = "relay_host_disk_total_bytes";
+/// What is free of it.
+pub const HOST_DISK_AVAILABLE: &str = "relay_host_disk_available_bytes";
+
 /// From 100 us to 10 s: commits and queues.
 const FINE: &[f64] = &[
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
@@ -113,4 +166,33 @@ pub(super) fn describe() {
     describe_counter!(EVENTS_DROPPED, "Events that were not stored");
     describe_counter!(RATE_LIMITED, "Requests refused with 429");
     describe_gauge!(BUILD_INFO, "Always 1, with the version and commit as labels");
+    describe_host();
+}
+
+fn describe_host() {
+    describe_gauge!(GPU_DRIVER_UP, "1 where the driver of the host's GPUs answers");
+    describe_gauge!(GPU_SAMPLE_AGE, Unit::Seconds, "Age of the host's word about its GPUs");
+    describe_gauge!(GPU_UP, "1 where the card answers and nothing is wrong with it");
+    describe_gauge!(GPU_UTILIZATION, "Share of the last second in which something ran");
+    describe_gauge!(GPU_MEMORY_UTILIZATION, "Share of the last second in which memory was used");
+    describe_gauge!(GPU_MEMORY_TOTAL, Unit::Bytes, "The card's memory");
+    describe_gauge!(GPU_MEMORY_USED, Unit::Bytes, "What is taken of the card's memory");
+    describe_gauge!(GPU_TEMPERATURE, "Temperature of the card's chip");
+    describe_gauge!(GPU_POWER, "What the card draws");
+    describe_gauge!(GPU_POWER_LIMIT, "The most that the card may draw");
+    describe_gauge!(GPU_SM_CLOCK, "Clock of the card's processors");
+    describe_gauge!(GPU_MEMORY_CLOCK, "Clock of the card's memory");
+    describe_gauge!(GPU_THROTTLED, "1 while heat or power hold the card's clocks back");
+    describe_gauge!(GPU_ECC_CORRECTED, "Memory errors corrected since the driver was loaded");
+    describe_gauge!(GPU_ECC_UNCORRECTED, "Memory errors not corrected since the driver was loaded");
+    describe_gauge!(GPU_FAN, "Speed of the card's first fan");
+    describe_gauge!(GPU_PCIE_RX, "What the card receives over its bus");
+    describe_gauge!(GPU_PCIE_TX, "What the card sends over its bus");
+    describe_gauge!(GPU_PROCESSES, "Processes that use the card");
+    describe_gauge!(HOST_CPU, "Share of the host's processor time that is used");
+    describe_gauge!(HOST_LOAD, "Load of the host's last minute");
+    describe_gauge!(HOST_MEMORY_TOTAL, Unit::Bytes, "The host's memory");
+    describe_gauge!(HOST_MEMORY_AVAILABLE, Unit::Bytes, "What a new process could have of it");
+    describe_gauge!(HOST_DISK_TOTAL, Unit::Bytes, "The file system of the data directory");
+    describe_gauge!(HOST_DISK_AVAILABLE, Unit::Bytes, "What is free of that file system");
 }
