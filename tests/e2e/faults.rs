@@ -1,7 +1,8 @@
 //! Engines that fail, clients that leave: what is shown, what is billed.
 
 use relay_tests::scripted::{MODEL, PROMPT_TOKENS, Script, Scripted, WORD};
-use relay_tests::{Account, Caller, DEV_TIER, Relay, RelayOptions, Route, eventually};
+use relay_tests::{Account, Caller, DEV_TIER, Llama, Relay, RelayOptions, Route, eventually};
+use serde_json::{Value, json};
 use tokio::time::Duration;
 
 use crate::start::{over_scripted, over_scripted_with, tokens};
@@ -189,6 +190,39 @@ async fn what_fails_before_the_first_byte_is_an_error_and_free() {
         assert_eq!(relay.balance(&account).unwrap(), CREDIT_NCR, "{script:?}");
     }
     relay.audit().unwrap();
+}
+
+#[tokio::test]
+async fn wrong_requests_are_the_clients_and_leave_the_engine_to_others() {
+    let llama = Llama::start().unwrap();
+    let relay = RelayOptions::over(&[&llama.url]).start().unwrap();
+    let (account, caller) = rich(&relay);
+    let body = |wrong: Value| {
+        let mut body = Route::Openai.body(&relay.ready.models[0], 4, false);
+        body.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        body
+    };
+    let image =
+        json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    // The server answers each of them with a 500, as it does when it is broken.
+    for wrong in [
+        json!({"messages": [{"role": "user", "content": [image]}]}),
+        json!({"messages": [{"role": "user", "content": [{"type": "text"}]}]}),
+        json!({"tools": [{}]}),
+    ] {
+        for _ in 0..3 {
+            let answer = caller.chat(Route::Openai, &body(wrong.clone())).await.unwrap();
+            let code = &answer.json()["error"]["code"];
+            assert_eq!(answer.status, 400, "{wrong}: {}", answer.text);
+            assert_eq!(code, "UPSTREAM_INVALID_REQUEST", "{wrong}");
+        }
+    }
+    let backends = relay.admin(&["backends", "list"]).unwrap();
+    assert_eq!(backends["backends"][0]["breaker"], "closed", "{backends}");
+    let good = caller.chat(Route::Openai, &body(json!({}))).await.unwrap();
+    assert_eq!(good.status, 200, "{}", good.text);
+    let rows = relay.settled(&account, 10).await.unwrap();
+    assert_eq!(rows.iter().filter(|row| row.charged() > 0).count(), 1, "{rows:?}");
 }
 
 #[tokio::test]

@@ -22,6 +22,11 @@ const BUSY_DEFAULT: Duration = Duration::from_secs(1);
 /// Longest time a `Retry-After` is believed: a wrong header must not park a backend for an hour.
 const BUSY_MAX: Duration = Duration::from_secs(60);
 
+/// What llama.cpp's server says of requests that it cannot take as they are, with the status of a
+/// failure of its own: they would fail on every other backend as well.
+const WRONG_REQUESTS: [&str; 3] =
+    [" input is not supported", "Failed to parse messages", "Failed to parse tools"];
+
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -144,40 +149,42 @@ impl EngineError {
     /// A refusal by status, in the engine's words. `retry_after` is the header's value in seconds.
     pub(crate) fn refused(status: u16, said: &str, retry_after: Option<u64>) -> Self {
         let said = printable(said);
-        let (blame, retry, code, message): (_, _, _, Cow<'static, str>) = match status {
-            400 | 404 | 413 | 422 => {
-                let text = if said.is_empty() {
-                    Cow::Borrowed("the provider refused the request's parameters")
-                } else {
-                    Cow::Owned(said.clone())
-                };
-                (Blame::Client, Retry::Never, Code::UpstreamInvalidRequest, text)
-            }
-            401..=403 => (
-                Blame::Backend,
-                Retry::SafeElsewhere,
-                Code::ProviderUnavailable,
-                "the provider does not accept relayd's credential".into(),
-            ),
-            408 | 425 | 429 | 503 | 529 => (
-                Blame::Backend,
-                Retry::SafeElsewhere,
-                Code::CapacityExhausted,
-                "the provider is busy, please retry shortly".into(),
-            ),
-            500.. => (
-                Blame::Backend,
-                Retry::SafeElsewhere,
-                Code::UpstreamError,
-                "the provider took the request and failed".into(),
-            ),
-            _ => (
-                Blame::Backend,
-                Retry::SafeElsewhere,
-                Code::ProviderSchemaMismatch,
-                "the provider's answer is not in the expected form".into(),
-            ),
-        };
+        let wrong = status == 500 && WRONG_REQUESTS.iter().any(|words| said.contains(words));
+        let (blame, retry, code, message): (_, _, _, Cow<'static, str>) =
+            match if wrong { 400 } else { status } {
+                400 | 404 | 413 | 422 => {
+                    let text = if said.is_empty() {
+                        Cow::Borrowed("the provider refused the request's parameters")
+                    } else {
+                        Cow::Owned(said.clone())
+                    };
+                    (Blame::Client, Retry::Never, Code::UpstreamInvalidRequest, text)
+                }
+                401..=403 => (
+                    Blame::Backend,
+                    Retry::SafeElsewhere,
+                    Code::ProviderUnavailable,
+                    "the provider does not accept relayd's credential".into(),
+                ),
+                408 | 425 | 429 | 503 | 529 => (
+                    Blame::Backend,
+                    Retry::SafeElsewhere,
+                    Code::CapacityExhausted,
+                    "the provider is busy, please retry shortly".into(),
+                ),
+                500.. => (
+                    Blame::Backend,
+                    Retry::SafeElsewhere,
+                    Code::UpstreamError,
+                    "the provider took the request and failed".into(),
+                ),
+                _ => (
+                    Blame::Backend,
+                    Retry::SafeElsewhere,
+                    Code::ProviderSchemaMismatch,
+                    "the provider's answer is not in the expected form".into(),
+                ),
+            };
         let busy_for = (code == Code::CapacityExhausted).then(|| {
             retry_after.map_or(BUSY_DEFAULT, Duration::from_secs).clamp(BUSY_DEFAULT, BUSY_MAX)
         });
@@ -319,4 +326,24 @@ pub(crate) fn printable(text: &str) -> String {
 
 const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_request_is_the_clients_also_where_an_engine_says_500() {
+        for said in [
+            "image input is not supported - hint: you may need to provide the mmproj",
+            "Failed to parse tools: Missing tool type: {}",
+        ] {
+            let error = EngineError::refused(500, said, None);
+            assert_eq!((error.blame, error.retry), (Blame::Client, Retry::Never), "{said}");
+            assert_eq!((error.code, error.message.as_ref()), (Code::UpstreamInvalidRequest, said));
+        }
+        let error = EngineError::refused(502, "Failed to parse tools", None);
+        assert_eq!(error.blame, Blame::Backend, "a proxy's own failure");
+        assert_eq!(EngineError::refused(500, "out of memory", None).blame, Blame::Backend);
+    }
 }

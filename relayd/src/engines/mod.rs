@@ -11,6 +11,7 @@
 //! engine's work; an answer that began is never retried here.
 
 mod call;
+mod credential;
 mod detect;
 mod error;
 mod first;
@@ -45,7 +46,7 @@ pub struct EngineSpec {
     /// What it is.
     pub kind: EngineKind,
     /// File with the credential it asks for: sent as a bearer token, or as `x-api-key` in
-    /// Anthropic's dialect. Read once, when the engine is set up.
+    /// Anthropic's dialect. Read when the engine is set up and again with each probe.
     pub credential_file: Option<PathBuf>,
 }
 

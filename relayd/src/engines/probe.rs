@@ -66,8 +66,10 @@ struct OllamaModel {
 }
 
 impl Engine {
-    /// Asks the engine how it is. Takes at most [`PROBE_TIMEOUT`]; never fails.
+    /// Asks the engine how it is, with its credential as the file holds it now. Takes at most
+    /// [`PROBE_TIMEOUT`]; never fails.
     pub async fn probe(&self) -> Probe {
+        self.transport.refresh().await;
         let path = match (self.kind(), self.dialect()) {
             (EngineKind::Llamacpp | EngineKind::Vllm, _) => "/health",
             (EngineKind::Ollama, _) | (EngineKind::Unknown, Dialect::Ollama) => "/api/version",

@@ -4,15 +4,16 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyDataStream;
 use url::Url;
-use zeroize::Zeroizing;
 
+use super::credential::Credential;
 use super::error::EngineError;
 use crate::domain::Code;
 use crate::wire::Dialect;
@@ -30,9 +31,6 @@ const POOL_IDLE_PLAIN: Duration = Duration::from_secs(4);
 
 /// Interval of TCP keep-alive, so that a vanished host is noticed below a long stream.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// Largest credential file, in bytes.
-const CREDENTIAL_MAX_BYTES: u64 = 16 * 1024;
 
 /// Version of Anthropic's API that relayd speaks.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -72,8 +70,9 @@ pub(crate) enum Transport {
 pub(crate) struct Pool {
     client: reqwest::Client,
     base: String,
-    /// Credential and version headers, in every request.
+    /// Version headers, in every request.
     fixed: HeaderMap,
+    credential: Option<Arc<Credential>>,
 }
 
 impl fmt::Debug for Pool {
@@ -111,6 +110,16 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Reads again what may have changed on disk.
+    pub(crate) async fn refresh(&self) {
+        match self {
+            Self::Pool(Pool { credential: Some(credential), .. }) => credential.refresh().await,
+            Self::Pool(_) => {}
+        }
+    }
+}
+
 impl Pool {
     /// A pool for a base URL, with or without a trailing `/v1` (or `/api` for Ollama).
     pub(crate) fn new(
@@ -120,10 +129,7 @@ impl Pool {
     ) -> Result<Self, SetupError> {
         let (base, tls) = base(base_url)?;
         let mut fixed = HeaderMap::new();
-        if let Some(path) = credential_file {
-            let (name, value) = credential(path, dialect)?;
-            fixed.insert(name, value);
-        }
+        let credential = credential_file.map(|path| Credential::read(path, dialect)).transpose()?;
         if dialect == Dialect::Anthropic {
             fixed.insert(HeaderName::from_static("anthropic-version"), ANTHROPIC_VERSION);
         }
@@ -143,11 +149,14 @@ impl Pool {
             builder.tls_backend_preconfigured(no_roots()?).pool_idle_timeout(POOL_IDLE_PLAIN)
         };
         let client = builder.build().map_err(|error| SetupError::Client(chain(&error)))?;
-        Ok(Self { client, base, fixed })
+        Ok(Self { client, base, fixed, credential: credential.map(Arc::new) })
     }
 
     async fn send(&self, out: Outgoing<'_>) -> Result<http::Response<Body>, EngineError> {
         let mut headers = self.fixed.clone();
+        if let Some(credential) = &self.credential {
+            credential.put(&mut headers);
+        }
         headers.insert(ACCEPT, HeaderValue::from_static(out.accept));
         if out.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -229,29 +238,6 @@ fn base(text: &str) -> Result<(String, bool), SetupError> {
     Ok((format!("{}{}", url.origin().ascii_serialization(), path.trim_end_matches('/')), tls))
 }
 
-fn credential(path: &Path, dialect: Dialect) -> Result<(HeaderName, HeaderValue), SetupError> {
-    let refuse = |why: String| SetupError::Credential { path: path.to_owned(), why };
-    let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-    if size > CREDENTIAL_MAX_BYTES {
-        return Err(refuse(format!("is larger than {CREDENTIAL_MAX_BYTES} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-    let text = Zeroizing::new(text);
-    let secret = text.trim();
-    if secret.is_empty() {
-        return Err(refuse("is empty".to_owned()));
-    }
-    let (name, line) = match dialect {
-        Dialect::Anthropic => (HeaderName::from_static("x-api-key"), secret.to_owned()),
-        Dialect::Openai | Dialect::Ollama => (AUTHORIZATION, format!("Bearer {secret}")),
-    };
-    let line = Zeroizing::new(line);
-    let mut value = HeaderValue::from_str(&line)
-        .map_err(|_| refuse("holds characters that no header may carry".to_owned()))?;
-    value.set_sensitive(true);
-    Ok((name, value))
-}
-
 /// TLS settings for a client that never speaks TLS: no roots are read from the system.
 fn no_roots() -> Result<rustls::ClientConfig, SetupError> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -283,22 +269,5 @@ mod tests {
             let error = base(bad).unwrap_err().to_string();
             assert!(!error.contains("p4ss"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_credential_comes_whole_from_its_file_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("secret");
-        std::fs::write(&file, "s3cret\n").unwrap();
-        let (name, value) = credential(&file, Dialect::Openai).unwrap();
-        assert_eq!((name, value.to_str().unwrap()), (AUTHORIZATION, "Bearer s3cret"));
-        assert!(value.is_sensitive());
-        let (name, value) = credential(&file, Dialect::Anthropic).unwrap();
-        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-api-key", "s3cret"));
-        for bad in ["", " \n", "a\nb"] {
-            std::fs::write(&file, bad).unwrap();
-            assert!(credential(&file, Dialect::Openai).is_err(), "{bad:?}");
-        }
-        assert!(credential(&dir.path().join("absent"), Dialect::Openai).is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! The breaker of one backend: when to stop sending to it, when to try again.
 //!
-//! Pure: it is told the time. Opens after 5 failures in a row, or when less than 90 % of the last
-//! 20 requests succeeded; stays open 30 s times the number of openings in a row, at most 5
-//! minutes; then lets one request through at a time, and that one decides.
+//! Pure: it is told the time. Opens after 5 failures in a row, or when 3 of the last 20 requests
+//! failed; stays open 30 s times the number of openings in a row, at most 5 minutes; then lets one
+//! request through at a time, and that one decides. A failure that may be the request's own fault
+//! is a doubt: 15 of them in a row open it, or 10 of the last 20 requests.
 
 use std::time::Duration;
 
@@ -11,11 +12,18 @@ use tokio::time::Instant;
 /// Failures in a row that open it.
 const CONSECUTIVE: u32 = 5;
 
+/// Doubts that weigh in a row as much as one failure.
+const DOUBTS_A_FAILURE: u32 = 3;
+
 /// Requests over which the share of successes is taken.
 const WINDOW: u32 = 20;
 
 /// Failures among [`WINDOW`] requests that open it: less than 90 % succeeded.
 const WINDOW_FAILURES: u32 = 3;
+
+/// Failures and doubts among [`WINDOW`] requests that open it: half of them. Less is what one
+/// caller's wrong requests among those of others may look like.
+const WINDOW_DOUBTS: u32 = 10;
 
 /// Time it stays open, for each opening in a row.
 const OPEN: Duration = Duration::from_secs(30);
@@ -47,6 +55,8 @@ pub(crate) enum Verdict {
     Success,
     /// The backend failed.
     Failure,
+    /// The backend failed, or the request was one that it cannot answer.
+    Doubt,
     /// Nothing was learnt (the client left, say).
     Nothing,
 }
@@ -75,9 +85,12 @@ pub(crate) struct Breaker {
     epoch: u64,
     openings: u32,
     closed_since: Option<Instant>,
-    consecutive: u32,
+    /// Weight of the failures and doubts in a row; a doubt weighs 1.
+    weight: u32,
     /// The last [`WINDOW`] verdicts, newest in the lowest bit; 1 is a failure.
     window: u32,
+    /// The same, where 1 is a doubt.
+    doubts: u32,
     seen: u32,
 }
 
@@ -89,8 +102,9 @@ impl Breaker {
             epoch: 0,
             openings: 0,
             closed_since: None,
-            consecutive: 0,
+            weight: 0,
             window: 0,
+            doubts: 0,
             seen: 0,
         }
     }
@@ -157,20 +171,25 @@ impl Breaker {
                     self.close(now);
                     Some(Change::Closed)
                 }
-                Verdict::Failure if ticket.probe => Some(self.open(now)),
-                Verdict::Failure | Verdict::Nothing => None,
+                Verdict::Failure | Verdict::Doubt if ticket.probe => Some(self.open(now)),
+                Verdict::Failure | Verdict::Doubt | Verdict::Nothing => None,
             };
         }
-        let failed = match verdict {
-            Verdict::Success => false,
-            Verdict::Failure => true,
+        self.weight = match verdict {
+            Verdict::Success => 0,
+            Verdict::Failure => self.weight.saturating_add(DOUBTS_A_FAILURE),
+            Verdict::Doubt => self.weight.saturating_add(1),
             Verdict::Nothing => return None,
         };
-        self.consecutive = if failed { self.consecutive + 1 } else { 0 };
-        self.window = ((self.window << 1) | u32::from(failed)) & ((1 << WINDOW) - 1);
+        let push = |bits: u32, bit| ((bits << 1) | u32::from(bit)) & ((1 << WINDOW) - 1);
+        self.window = push(self.window, verdict == Verdict::Failure);
+        self.doubts = push(self.doubts, verdict == Verdict::Doubt);
         self.seen = (self.seen + 1).min(WINDOW);
-        let share = self.seen == WINDOW && self.window.count_ones() >= WINDOW_FAILURES;
-        (self.consecutive >= CONSECUTIVE || share).then(|| self.open(now))
+        let failures = self.window.count_ones();
+        let share =
+            failures >= WINDOW_FAILURES || failures + self.doubts.count_ones() >= WINDOW_DOUBTS;
+        let in_a_row = self.weight >= CONSECUTIVE * DOUBTS_A_FAILURE;
+        (in_a_row || (self.seen == WINDOW && share)).then(|| self.open(now))
     }
 
     fn open(&mut self, now: Instant) -> Change {
@@ -188,8 +207,9 @@ impl Breaker {
         self.open_until = None;
         self.probing = false;
         self.closed_since = Some(now);
-        self.consecutive = 0;
+        self.weight = 0;
         self.window = 0;
+        self.doubts = 0;
         self.seen = 0;
         self.epoch += 1;
     }
@@ -201,7 +221,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// Runs a word: `+` a success, `-` a failure, `.` nothing, one after another.
+    /// Runs a word: `+` a success, `-` a failure, `?` a doubt, `.` nothing, one after another.
     fn run(breaker: &mut Breaker, word: &str, now: Instant) -> Option<Change> {
         let mut last = None;
         for c in word.chars() {
@@ -209,6 +229,7 @@ mod tests {
             let verdict = match c {
                 '+' => Verdict::Success,
                 '-' => Verdict::Failure,
+                '?' => Verdict::Doubt,
                 _ => Verdict::Nothing,
             };
             last = breaker.leave(ticket, verdict, now);
@@ -232,6 +253,25 @@ mod tests {
             // The oldest failure has left the window.
             ("-+++++++++-+++++++++-", None),
             ("+-++++++++-++++++++-", opened),
+        ] {
+            let mut breaker = Breaker::new();
+            assert_eq!(run(&mut breaker, word, Instant::now()), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn doubts_open_it_only_where_they_are_many() {
+        let opened = Some(Change::Opened(30 * S));
+        for (word, expected) in [
+            ("??????????????", None),
+            ("???????????????", opened),
+            ("----??", None),
+            ("----???", opened),
+            // Wrong requests among good ones: up to nine of twenty.
+            ("?+?+?+?+?+?+?+?+?+++", None),
+            ("?+?+?+?+?+?+?+?+?+?+", opened),
+            ("-+-+?+?+?+?+?+?+?+++", None),
+            ("-+-+?+?+?+?+?+?+?+?+", opened),
         ] {
             let mut breaker = Breaker::new();
             assert_eq!(run(&mut breaker, word, Instant::now()), expected, "{word}");

@@ -10,16 +10,21 @@ use super::{BreakerState, Fleet, Health};
 use crate::domain::BackendId;
 use crate::telemetry::names;
 
-/// How old a gauge may be: well below any scrape interval.
+/// How old the gauges of load may be: well below any scrape interval.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes the gauges of all backends until stopped.
+/// Writes the gauges of all backends until stopped: of their health and breakers at once when they
+/// change, of their load regularly.
 pub(super) async fn run(fleet: &Fleet, stop: &CancellationToken) {
     let mut known = BTreeSet::new();
+    let mut versions = fleet.watch();
     loop {
+        versions.mark_unchanged();
         write(fleet, &mut known);
-        if stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
-            return;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+            changed = versions.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -55,4 +60,41 @@ fn set(id: &BackendId, [running, queued, up, breaker]: [f64; 4]) {
     gauge!(names::QUEUE_DEPTH, "backend" => label()).set(queued);
     gauge!(names::BACKEND_UP, "backend" => label()).set(up);
     gauge!(names::BREAKER, "backend" => label()).set(breaker);
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::engines::Probe;
+    use crate::fleet::tests::spec;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_health_is_seen_at_once() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let fleet = Fleet::new();
+        fleet.apply(vec![spec("a")]).unwrap();
+        let stop = CancellationToken::new();
+        let began = Instant::now();
+        let up = |value: &str| {
+            let line = format!("relay_backend_up{{backend=\"a\"}} {value}");
+            handle.render().lines().any(|found| found == line)
+        };
+        let checks = async {
+            let snapshot = fleet.snapshot();
+            let runtime = &snapshot.backend(&"a".parse().unwrap()).unwrap().runtime;
+            tokio::task::yield_now().await;
+            assert!(up("0"), "{}", handle.render());
+            runtime.probed(Probe::Up);
+            tokio::task::yield_now().await;
+            assert!(up("1"), "{}", handle.render());
+            assert_eq!(began.elapsed(), Duration::ZERO, "without waiting for the interval");
+            stop.cancel();
+        };
+        tokio::join!(run(&fleet, &stop), checks);
+    }
 }

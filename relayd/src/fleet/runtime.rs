@@ -51,6 +51,12 @@ pub enum Outcome {
         /// Why, for the operator.
         reason: String,
     },
+    /// The backend lives and failed the request. The request itself may be the cause, so that one
+    /// caller's requests alone must not take the backend from all others.
+    Doubtful {
+        /// Why, for the operator.
+        reason: String,
+    },
     /// The backend takes no more for now. Not a failure; it is left alone that long.
     Busy {
         /// How long.
@@ -276,12 +282,13 @@ impl Runtime {
             let verdict = match outcome {
                 Outcome::Ok { .. } | Outcome::ClientFault => Verdict::Success,
                 Outcome::BackendFailed { .. } => Verdict::Failure,
+                Outcome::Doubtful { .. } => Verdict::Doubt,
                 Outcome::Busy { .. } | Outcome::Cancelled => Verdict::Nothing,
             };
             inner.count(verdict);
             match outcome {
                 Outcome::Ok { ttft } if !ttft_known => inner.ttft.record(*ttft, now),
-                Outcome::BackendFailed { reason } => {
+                Outcome::BackendFailed { reason } | Outcome::Doubtful { reason } => {
                     let text = reason.chars().take(ERROR_MAX_CHARS).collect();
                     inner.last_error = Some(LastError { at: SystemTime::now(), text });
                     self.probe_soon.notify_one();
@@ -388,7 +395,7 @@ impl Inner {
         let failed = match verdict {
             Verdict::Nothing => return,
             Verdict::Success => false,
-            Verdict::Failure => true,
+            Verdict::Failure | Verdict::Doubt => true,
         };
         self.failures += u64::from(failed);
         self.recent = ((self.recent << 1) | u128::from(failed)) & ((1 << RECENT) - 1);

@@ -211,15 +211,23 @@ pub(super) fn engine_error(error: WireError) -> EngineError {
     }
 }
 
+/// The status of an engine that lives, took the request and failed at it. Engines answer so when
+/// they are broken, and of requests that they cannot take.
+const FAILED: u16 = 500;
+
 /// What the backend's breaker is told.
 pub(super) fn outcome_of(error: &EngineError) -> Outcome {
     if let Some(wait) = error.busy_for {
         return Outcome::Busy { wait };
     }
     match error.blame {
-        Blame::Backend => Outcome::BackendFailed {
-            reason: error.detail.clone().unwrap_or_else(|| error.message.to_string()),
-        },
+        Blame::Backend => {
+            let reason = error.detail.clone().unwrap_or_else(|| error.message.to_string());
+            match error.status {
+                Some(FAILED) => Outcome::Doubtful { reason },
+                _ => Outcome::BackendFailed { reason },
+            }
+        }
         Blame::Client => Outcome::ClientFault,
         Blame::Relay => Outcome::Cancelled,
     }
