@@ -73,6 +73,8 @@ pub enum Code {
     BodyTooLarge,
     /// The head is larger than allowed.
     HeadersTooLarge,
+    /// The request addresses a host name that is not ours.
+    HostNotServed,
     /// The client did not finish its request in time.
     RequestTimeout,
     /// The content type of the body is not accepted.
@@ -135,7 +137,7 @@ pub struct Fault {
 
 impl Code {
     /// Every code, for tables that must be complete.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::ValidationError,
         Self::Unservable,
         Self::UpstreamInvalidRequest,
@@ -167,6 +169,7 @@ impl Code {
         Self::IdempotencyInProgress,
         Self::BodyTooLarge,
         Self::HeadersTooLarge,
+        Self::HostNotServed,
         Self::RequestTimeout,
         Self::ContentTypeUnsupported,
         Self::RateLimited,
@@ -215,6 +218,7 @@ impl Code {
             Self::IdempotencyInProgress => "IDEMPOTENCY_IN_PROGRESS",
             Self::BodyTooLarge => "BODY_TOO_LARGE",
             Self::HeadersTooLarge => "HEADERS_TOO_LARGE",
+            Self::HostNotServed => "HOST_NOT_SERVED",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::ContentTypeUnsupported => "CONTENT_TYPE_UNSUPPORTED",
             Self::RateLimited => "RATE_LIMITED",

@@ -44,6 +44,7 @@ const fn grpc(code: Code) -> Grpc {
         | Code::ModelNotAvailable
         | Code::ModelRetired
         | Code::SystemKeyImmutable
+        | Code::HostNotServed
         | Code::FailedPrecondition => Grpc::FailedPrecondition,
         Code::SuperkeyConflict => Grpc::AlreadyExists,
         Code::VersionConflict => Grpc::Aborted,

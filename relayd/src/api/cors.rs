@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// What a browser may send.
-const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Headers that a browser may send: those of the three SDK families and of trace context.
 const REQUEST_HEADERS: &str = "authorization, content-type, x-api-key, idempotency-key, \
@@ -23,33 +23,50 @@ const MAX_AGE_S: &str = "7200";
 pub struct Cors {
     any: bool,
     origins: Vec<HeaderValue>,
+    /// What their pages may send; the SDKs' own fields where none is set.
+    headers: Option<HeaderValue>,
 }
 
-/// An origin that no browser would send.
+/// What no browser would send.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not an origin such as https://app.example.com")]
-pub struct OriginError(String);
+pub enum CorsError {
+    /// No origin.
+    #[error("'{0}' is not an origin such as https://app.example.com")]
+    Origin(String),
+    /// No name of a header field.
+    #[error("'{0}' is not the name of a header field")]
+    Header(String),
+}
 
 impl Cors {
     /// Lets these origins call; `*` is any. Credentials are never asked of the browser: a page
-    /// must hold a key itself.
+    /// must hold a key itself. `headers` may be sent besides those of the SDKs.
     ///
     /// # Errors
-    /// [`OriginError`] for a text that is no origin.
-    pub fn new(origins: &[String]) -> Result<Self, OriginError> {
+    /// [`CorsError`] for a text that is no origin or no header field.
+    pub fn new(origins: &[String], headers: &[String]) -> Result<Self, CorsError> {
+        let shown = |text: &str| text.chars().filter(|c| !c.is_control()).collect();
         let mut cors = Self::default();
         for origin in origins {
             if origin == "*" {
                 cors.any = true;
                 continue;
             }
-            let error = || OriginError(origin.chars().filter(|c| !c.is_control()).collect());
+            let error = || CorsError::Origin(shown(origin));
             let url = url::Url::parse(origin).map_err(|_| error())?;
             if url.origin().ascii_serialization() != *origin {
                 return Err(error());
             }
             cors.origins.push(HeaderValue::from_str(origin).map_err(|_| error())?);
         }
+        let mut allowed = REQUEST_HEADERS.to_owned();
+        for header in headers {
+            let error = |_| CorsError::Header(shown(header));
+            let name = HeaderName::from_bytes(header.as_bytes()).map_err(error)?;
+            allowed.push_str(", ");
+            allowed.push_str(name.as_str());
+        }
+        cors.headers = HeaderValue::from_str(&allowed).ok();
         Ok(cors)
     }
 
@@ -84,7 +101,8 @@ impl Cors {
         if preflight {
             let fixed = HeaderValue::from_static;
             set(header::ACCESS_CONTROL_ALLOW_METHODS, fixed(METHODS));
-            set(header::ACCESS_CONTROL_ALLOW_HEADERS, fixed(REQUEST_HEADERS));
+            let headers = self.headers.clone().unwrap_or_else(|| fixed(REQUEST_HEADERS));
+            set(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
             set(header::ACCESS_CONTROL_MAX_AGE, fixed(MAX_AGE_S));
         } else {
             set(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
@@ -100,7 +118,7 @@ mod tests {
         let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
         let mut out = HeaderMap::new();
         let origin = origin.parse().unwrap();
-        Cors::new(&origins).unwrap().answer(Some(&origin), preflight, &mut out);
+        Cors::new(&origins, &[]).unwrap().answer(Some(&origin), preflight, &mut out);
         let value = out.get(header::ACCESS_CONTROL_ALLOW_ORIGIN)?;
         assert_eq!(out.contains_key(header::ACCESS_CONTROL_ALLOW_METHODS), preflight);
         assert!(!out.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
@@ -119,9 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn a_page_may_send_what_the_sdks_send_and_what_is_configured() {
+        let (any, ours) = (["*".to_owned()], ["X-Tenant".to_owned()]);
+        let mut out = HeaderMap::new();
+        let origin = "https://app.test".parse().unwrap();
+        Cors::new(&any, &ours).unwrap().answer(Some(&origin), true, &mut out);
+        let allowed = out[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap();
+        assert!(allowed.starts_with(REQUEST_HEADERS) && allowed.ends_with(", x-tenant"));
+        assert!(Cors::new(&any, &["x tenant".to_owned()]).is_err());
+    }
+
+    #[test]
     fn an_origin_is_checked() {
         for bad in ["", "app.example.com", "https://app.example.com/", "https://a/b", "file:///"] {
-            assert!(Cors::new(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(Cors::new(&[bad.to_owned()], &[]).is_err(), "{bad}");
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::telemetry::{REQUEST_TARGET, names};
 
 use super::cors::Cors;
 use super::error::{Refused, Shape, render};
+use super::hosts::Hosts;
 use super::listen::Peer;
 use super::proxy::{NOWHERE, TrustedProxies};
 
@@ -59,6 +60,8 @@ pub struct EdgeSettings {
     pub proxies: TrustedProxies,
     /// Origins of browsers that may call.
     pub cors: Cors,
+    /// Names that requests may address.
+    pub hosts: Hosts,
 }
 
 /// What a handler knows of its request besides head and body; an extension of the request.
@@ -121,7 +124,9 @@ pub(super) async fn edge(
     let request = request.map(|body| Body::new(Lent { body, back: Some(back) }));
 
     let running = async {
-        if let Err(fault) = check_head(request.uri(), request.headers()) {
+        let (uri, headers) = (request.uri(), request.headers());
+        let checked = check_head(uri, headers).and_then(|()| settings.hosts.check(uri, headers));
+        if let Err(fault) = checked {
             return Refused::from(fault).into_response();
         }
         if preflight {

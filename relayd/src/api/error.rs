@@ -131,6 +131,7 @@ pub const fn row(code: Code) -> Row {
         C::BodyTooLarge => (413, "validation", "client"),
         C::ContentTypeUnsupported => (415, "validation", "client"),
         C::HeadersTooLarge => (431, "validation", "client"),
+        C::HostNotServed => (421, "validation", "client"),
         C::RateLimited => (429, "rate_limit", "client"),
         // Nobody reads it: the caller is gone. 499 is what proxies log for that.
         C::Cancelled => (499, "timeout", "client"),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{App, AppError, FleetTls, Parts, follow, watch};
 use crate::admin::{self, About, Admin};
 use crate::api::{
-    self, Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, ListenBounds, Reads,
+    self, Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Hosts, ListenBounds, Reads,
     TrustedProxies,
 };
 use crate::config::Config;
@@ -209,7 +209,9 @@ fn face(
         health: Health { healthy, commit },
         edge: EdgeSettings {
             proxies: TrustedProxies::new(proxies),
-            cors: Cors::new(&config.http.cors_origins).map_err(|error| setting(&error))?,
+            cors: Cors::new(&config.http.cors_origins, &config.http.cors_headers)
+                .map_err(|error| setting(&error))?,
+            hosts: Hosts::new(&config.http.hosts).map_err(|error| setting(&error))?,
         },
     })
 }

@@ -140,7 +140,30 @@ fn http(config: &Config) -> Result<(), Problem> {
             ));
         }
     }
+    for header in &http.cors_headers {
+        // The tokens of RFC 9110; * would not cover the field that carries the key.
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&b);
+        if header.is_empty() || !header.bytes().all(token) {
+            return Err(problem(
+                "http.cors_headers",
+                format!("'{header}' is not the name of a header field"),
+            ));
+        }
+    }
+    for host in &http.hosts {
+        if !is_host(host) {
+            return Err(problem(
+                "http.hosts",
+                format!("'{host}' is not a host name or address, without a port"),
+            ));
+        }
+    }
     Ok(())
+}
+
+fn is_host(text: &str) -> bool {
+    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    text.parse::<std::net::IpAddr>().is_ok() || (!text.is_empty() && text.bytes().all(name))
 }
 
 fn is_network(text: &str) -> bool {

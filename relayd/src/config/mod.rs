@@ -146,6 +146,10 @@ pub struct Http {
     pub trusted_proxies: Vec<String>,
     /// Browser origins that may call; `["*"]` = any, without credentials.
     pub cors_origins: Vec<String>,
+    /// Header fields that pages of those origins may send besides those that the SDKs send.
+    pub cors_headers: Vec<String>,
+    /// Host names that requests may address; empty = any.
+    pub hosts: Vec<String>,
 }
 
 /// Which database.
@@ -372,6 +376,8 @@ impl Default for Http {
             max_connections: 16_384,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            cors_headers: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 }

@@ -64,6 +64,11 @@ fn mistakes_name_the_line() {
             "[http]\ntrusted_proxies = [\"10.0.0.0/33\"]\n",
             "relayd.toml:2: http.trusted_proxies: '10.0.0.0/33'",
         ),
+        ("[http]\ncors_headers = [\"x tenant\"]\n", "relayd.toml:2: http.cors_headers: 'x tenant'"),
+        (
+            "[http]\nhosts = [\"relay.example.com:443\"]\n",
+            "relayd.toml:2: http.hosts: 'relay.example.com:443'",
+        ),
         (
             "[http]\ncors_origins = [\"https://a/b\"]\n",
             "relayd.toml:2: http.cors_origins: 'https://a/b'",

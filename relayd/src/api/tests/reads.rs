@@ -226,3 +226,17 @@ async fn browsers_of_configured_origins_may_call() {
     assert!(failed.header("access-control-expose-headers").unwrap().contains("x-request-id"));
     assert_eq!(failed.header("vary"), Some("origin"));
 }
+
+#[tokio::test]
+async fn another_host_name_is_refused_before_anything_else() {
+    let mut world = World::new().await;
+    world.face.edge.hosts = crate::api::Hosts::new(&["relay.test".to_owned()]).unwrap();
+    let asked = async |host: &str| {
+        let mut request = call("GET", "/v2/health", None, Body::empty());
+        request.headers_mut().insert(header::HOST, host.parse().unwrap());
+        world.send(request).await
+    };
+    assert_eq!(asked("relay.test:8700").await.status, 200);
+    let other = asked("evil.test").await;
+    assert_eq!((other.status, other.code().as_str()), (421, "HOST_NOT_SERVED"));
+}

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::api::{
-    Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Peer, Reads, TrustedProxies,
-    router,
+    Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Hosts, Peer, Reads,
+    TrustedProxies, router,
 };
 use crate::catalogue::{Catalogue, Document, SHIPPED_TIERS};
 use crate::domain::{CustomerId, Ncr, RateLimits, Source};
@@ -168,7 +168,8 @@ impl World {
             health: Health { healthy: health, commit: "abc" },
             edge: EdgeSettings {
                 proxies: TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]),
-                cors: Cors::new(&["https://app.test".to_owned()]).unwrap(),
+                cors: Cors::new(&["https://app.test".to_owned()], &[]).unwrap(),
+                hosts: Hosts::default(),
             },
         };
         Self { store, identity, face, healthy, asked, _dir: dir }
