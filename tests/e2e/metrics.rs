@@ -164,6 +164,68 @@ async fn no_secret_and_nothing_a_client_said_is_logged_or_repeated() {
     }
 }
 
+#[tokio::test]
+async fn an_engines_own_words_reach_the_client_that_caused_them_and_nobody_else() {
+    let (engine, relay) = over_scripted_with(tokens(2), |options| {
+        options.set("TELEMETRY__LOG_FILTER", "debug,relayd=trace,relay=trace")
+    })
+    .await;
+    let account = relay.account(DEV_TIER, "1").unwrap();
+    let caller = relay.caller(&account);
+    let canary = "canary-engine-4e81";
+    let mut sent: u64 = 0;
+    for route in Route::ALL {
+        for (script, theirs) in [
+            (Script::RefuseEchoing(500), false),
+            (Script::RefuseEchoing(401), false),
+            (Script::RefuseEchoing(400), true),
+            (Script::ErrorEventEchoing(0, 500), false),
+            (Script::ErrorEventEchoing(3, 500), false),
+            (Script::ErrorEventEchoing(3, 400), true),
+            (Script::GarbageEchoing(0), false),
+            (Script::GarbageEchoing(3), false),
+        ] {
+            for stream in [false, true] {
+                engine.then(script.clone());
+                let mut body = route.body(MODEL, 8, stream);
+                body["messages"][0]["content"] = json!(format!("my password is {canary}"));
+                let answer = caller.chat(route, &body).await.unwrap();
+                sent += 1;
+                let what = format!("{route:?} {script:?} {stream}: {}", answer.text);
+                assert!(answer.status != 200 || stream, "{what}");
+                assert!(theirs || !answer.text.contains(canary), "{what}");
+                // A success between two failures keeps the breaker closed.
+                engine.then(tokens(2));
+                caller.chat(route, &route.body(MODEL, 4, false)).await.unwrap();
+                sent += 1;
+            }
+        }
+    }
+    relay.settled(&account, 1).await.unwrap();
+    assert!(engine.requests() >= sent, "{} of {sent}", engine.requests());
+    let ops = Caller::at(&relay.ready.ops_url).get("/metrics").await.unwrap().text;
+    let at = ["admin", "--addr", &relay.ready.admin_addr, "--json"];
+    let face = |words: &[&str]| relay.command(&[at.as_slice(), words].concat()).unwrap();
+    let pages = [
+        ("the log", relay.log()),
+        ("the metrics", ops),
+        ("the events", face(&["events", "list"])),
+        ("the audit log", face(&["audit", "list"])),
+        ("the backends", face(&["backends", "list"])),
+        ("the usage", face(&["requests", "list"])),
+    ];
+    assert!(pages[0].1.contains("the backend did not answer"), "the log was looked at");
+    for (what, text) in &pages {
+        assert!(!text.contains(canary), "{what}: {}", around(text, canary));
+        assert!(!text.contains("cannot do"), "{what}: {}", around(text, "cannot do"));
+    }
+    for file in files(&relay.ready.data_dir) {
+        let bytes = std::fs::read(&file).unwrap_or_default();
+        let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+        assert!(!found, "{} holds the engine's words", file.display());
+    }
+}
+
 async fn send(caller: &Caller, route: Route, canary: &str, body: &str) -> Answer {
     let request = caller
         .request(Method::POST, &format!("{}?note={canary}", route.path()))

@@ -58,6 +58,12 @@ pub enum Script {
     EndAfter(u64),
     /// Answers with a status and a body.
     Refuse(u16, &'static str),
+    /// Answers with a status and an error that repeats the prompt.
+    RefuseEchoing(u16),
+    /// After so many tokens, an error event that repeats the prompt and names a status.
+    ErrorEventEchoing(u64, u16),
+    /// After so many tokens, a broken frame that repeats the prompt.
+    GarbageEchoing(u64),
     /// Answers 200 with a login page.
     Html,
     /// Answers 200 and reports an error as its first event.
@@ -178,6 +184,7 @@ async fn chat(
 ) -> Response {
     shared.counts.requests.fetch_add(1, Ordering::Relaxed);
     let streams = body["stream"] == true;
+    let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((headers, body));
     let mut scripts = shared.script.subscribe();
     let next = scripts.wait_for(|script| !matches!(script, Script::UntilNext)).await;
@@ -189,17 +196,31 @@ async fn chat(
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
         }
+        Script::RefuseEchoing(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, Json(echo(&prompt, status.as_u16()))).into_response()
+        }
         Script::Html => ([(header::CONTENT_TYPE, "text/html")], "<html><body>Log in</body></html>")
             .into_response(),
         Script::HangBeforeFirstByte => std::future::pending().await,
         script if streams => {
-            let events = events(&script);
+            let events = events(&script, &prompt);
             let reader = Reader { shared, done: false };
             let body = Body::from_stream(paced(script, events, reader));
             ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
         }
+        Script::ErrorEventEchoing(_, status) => Json(echo(&prompt, status)).into_response(),
+        Script::GarbageEchoing(_) => {
+            let body = format!("{{\"{prompt}\":{prompt}");
+            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
         script => Json(whole(&script)).into_response(),
     }
+}
+
+/// An error that repeats the prompt in each of its members.
+fn echo(prompt: &str, status: u16) -> Value {
+    json!({"error":{"message":format!("cannot do: {prompt}"),"type":prompt,"param":prompt,"code":status}})
 }
 
 fn usage(output: u64) -> Value {
@@ -213,6 +234,7 @@ fn tokens(script: &Script) -> u64 {
         | Script::CumulativeUsage { count }
         | Script::Heavy { count, .. } => *count,
         Script::HangAfter(count) | Script::ResetAfter(count) | Script::EndAfter(count) => *count,
+        Script::ErrorEventEchoing(count, _) | Script::GarbageEchoing(count) => *count,
         _ => 4,
     }
 }
@@ -235,7 +257,7 @@ fn whole(script: &Script) -> Value {
 }
 
 /// The events of a stream, in order.
-fn events(script: &Script) -> Vec<String> {
+fn events(script: &Script, prompt: &str) -> Vec<String> {
     let chunk = |delta: Value, finish: Value, usage: Option<Value>| {
         let mut chunk = json!({"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":MODEL,
             "choices":[{"index":0,"delta":delta,"finish_reason":finish}]});
@@ -255,7 +277,11 @@ fn events(script: &Script) -> Vec<String> {
     }
     let cumulative = matches!(script, Script::CumulativeUsage { .. });
     let count = tokens(script);
-    let mut events = vec![chunk(json!({"role":"assistant","content":""}), Value::Null, None)];
+    let mut events = match script {
+        // As its very first event.
+        Script::ErrorEventEchoing(0, _) | Script::GarbageEchoing(0) => Vec::new(),
+        _ => vec![chunk(json!({"role":"assistant","content":""}), Value::Null, None)],
+    };
     let word = match script {
         Script::Heavy { bytes, .. } => "x".repeat(*bytes),
         _ => WORD.to_owned(),
@@ -266,6 +292,14 @@ fn events(script: &Script) -> Vec<String> {
     }
     match script {
         Script::HangAfter(_) | Script::ResetAfter(_) | Script::EndAfter(_) => return events,
+        Script::ErrorEventEchoing(_, status) => {
+            events.push(format!("data: {}\n\n", echo(prompt, *status)));
+            return events;
+        }
+        Script::GarbageEchoing(_) => {
+            events.push(format!("data: {{\"{prompt}\":{prompt}\n\n{prompt}\n\n"));
+            return events;
+        }
         _ => {}
     }
     events.push(chunk(json!({}), json!("stop"), None));

@@ -148,8 +148,8 @@ impl RelayOptions {
         }
         command.args(&self.arguments);
         command
-            .envs(self.environment.clone())
             .env("RELAY__TELEMETRY__LOG_FILTER", "info,relayd=debug")
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(
                 fs::File::options()

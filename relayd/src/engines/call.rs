@@ -11,9 +11,10 @@ use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Engine;
-use super::error::{EngineError, read_refusal};
+use super::cause;
+use super::error::{EngineError, Said, read_refusal};
 use super::first::{HEAD_MAX_BYTES, Head, judge, judge_end, reported};
-use super::transport::{Body, Outgoing, chain};
+use super::transport::{Body, Outgoing};
 use crate::wire::{Dialect, EngineKind};
 
 /// Largest whole answer, in bytes: far above any chat answer, small enough to hold in memory.
@@ -77,7 +78,7 @@ impl Engine {
     /// [`EngineError`] says who is to blame and whether another backend may be tried.
     pub async fn chat(&self, call: ChatCall) -> Result<Reply, EngineError> {
         let until = Instant::now() + call.first_byte_timeout;
-        let late = |_| EngineError::first_byte_timeout(call.first_byte_timeout);
+        let late = |_| EngineError::first_byte_timeout();
         let out = Outgoing {
             method: Method::POST,
             path: super::kind::chat_path(self.dialect()),
@@ -105,9 +106,9 @@ impl Engine {
             return Ok(Reply::Stream(stream));
         }
         if !kind.may_be_json() {
-            return Err(EngineError::mismatch(format_args!("content type {}", kind.shown())));
+            return Err(EngineError::mismatch(kind.shown()));
         }
-        let whole = whole(body, until, call.first_byte_timeout).await?;
+        let whole = whole(body, until).await?;
         if call.stream {
             // JSON where a stream was asked for: an error, or an engine that cannot stream.
             let other = || EngineError::mismatch("a stream was asked for, a whole answer came");
@@ -123,7 +124,8 @@ enum Kind {
     EventStream,
     Ndjson,
     Json,
-    Other(String),
+    Html,
+    Other,
 }
 
 impl Kind {
@@ -136,7 +138,8 @@ impl Kind {
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Self::Ndjson,
             "application/json" => Self::Json,
             other if other.ends_with("+json") => Self::Json,
-            other => Self::Other(other.chars().take(80).collect()),
+            other if other.contains("html") => Self::Html,
+            _ => Self::Other,
         }
     }
 
@@ -153,13 +156,14 @@ impl Kind {
         matches!(self, Self::Absent | Self::Json | Self::Ndjson)
     }
 
-    fn shown(&self) -> &str {
+    const fn shown(&self) -> &'static str {
         match self {
-            Self::Absent => "missing",
-            Self::EventStream => "text/event-stream",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Json => "application/json",
-            Self::Other(other) => other,
+            Self::Absent => "no content type",
+            Self::EventStream => "content type text/event-stream",
+            Self::Ndjson => "content type application/x-ndjson",
+            Self::Json => "content type application/json",
+            Self::Html => "content type text/html",
+            Self::Other => "another content type",
         }
     }
 }
@@ -196,24 +200,20 @@ async fn begin(dialect: Dialect, mut body: Body) -> Result<ReplyStream, EngineEr
 }
 
 /// Reads a whole answer: its first byte until `until`, then without standing still.
-async fn whole(
-    mut body: Body,
-    until: Instant,
-    first_byte_timeout: Duration,
-) -> Result<Bytes, EngineError> {
+async fn whole(mut body: Body, until: Instant) -> Result<Bytes, EngineError> {
     let mut all = Bytes::new();
     let mut joined = BytesMut::new();
     loop {
         let bound = if all.is_empty() { until } else { Instant::now() + WHOLE_IDLE };
         let next = timeout_at(bound, body.next()).await.map_err(|_| match all.is_empty() {
-            true => EngineError::first_byte_timeout(first_byte_timeout),
-            false => EngineError::idle(WHOLE_IDLE),
+            true => EngineError::first_byte_timeout(),
+            false => EngineError::idle(),
         })?;
         let Some(chunk) = next else { break };
         let chunk = chunk.map_err(|error| early(&error))?;
         if joined.len().max(all.len()) + chunk.len() > WHOLE_MAX_BYTES {
-            let large = format_args!("the answer is larger than {WHOLE_MAX_BYTES} bytes");
-            return Err(EngineError { retry: super::Retry::Never, ..EngineError::mismatch(large) });
+            let large = EngineError::mismatch("the answer is larger than 32 MiB");
+            return Err(EngineError { retry: super::Retry::Never, ..large });
         }
         if all.is_empty() {
             all = chunk;
@@ -238,7 +238,10 @@ async fn whole(
 
 /// A connection that broke before anything was handed over: another backend may do better.
 fn early(error: &reqwest::Error) -> EngineError {
-    EngineError { retry: super::Retry::SafeElsewhere, ..EngineError::cut(chain(error)) }
+    EngineError {
+        retry: super::Retry::SafeElsewhere,
+        ..EngineError::cut(cause::of_connection(error))
+    }
 }
 
 /// A refusal by status, with what its body says.
@@ -260,8 +263,8 @@ async fn refusal(status: u16, headers: &HeaderMap, mut body: Body) -> EngineErro
     let _ = timeout(REFUSAL_WAIT, read).await;
     let said = match Kind::of(headers) {
         // A page is not for callers.
-        Kind::Other(kind) if kind.contains("html") => String::new(),
-        _ => read_refusal(&text).text,
+        Kind::Html => Said::default(),
+        _ => read_refusal(&text),
     };
     EngineError::refused(status, &said, retry_after)
 }
@@ -275,7 +278,8 @@ impl Stream for ReplyStream {
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         body.poll_next_unpin(cx).map(|item| {
-            let item = item.map(|chunk| chunk.map_err(|error| EngineError::cut(chain(&error))));
+            let broken = |error: reqwest::Error| EngineError::cut(cause::of_connection(&error));
+            let item = item.map(|chunk| chunk.map_err(broken));
             if !matches!(item, Some(Ok(_))) {
                 // The connection goes back to its pool, or is closed, at once.
                 self.body = None;

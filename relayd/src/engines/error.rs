@@ -1,8 +1,9 @@
 //! What went wrong with an engine: who is to blame, whether another may be tried, what the caller
 //! may be told.
 //!
-//! Only the words of a refusal that the client caused are passed on, bounded and stripped of
-//! control characters. Everything else an engine says is for the log.
+//! Only the words of a refusal that the client caused are passed on, to that client alone, bounded
+//! and stripped of control characters. Everything else an engine says is dropped: it may repeat a
+//! prompt. Neither `Display` nor `Debug` of an [`EngineError`] shows a word of an engine.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +12,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::cause;
 use crate::domain::{Code, Fault};
+
+/// What is said of a refusal whose words are the engine's own.
+const REFUSED: &str = "the provider refused the request's parameters";
 
 /// Longest text of an engine that is kept, in bytes: a few paragraphs, never a page.
 const MESSAGE_MAX_BYTES: usize = 2048;
@@ -58,65 +63,84 @@ pub struct EngineError {
     /// What the caller is told.
     pub code: Code,
     /// A sentence for the caller.
-    pub message: Cow<'static, str>,
-    /// What the engine or the connection said, for the log. Bounded, without control characters.
-    pub detail: Option<String>,
+    pub message: Message,
+    /// Why, in one of relayd's own words: for logs and operators.
+    pub cause: &'static str,
     /// The engine's HTTP status, when it gave one.
     pub status: Option<u16>,
     /// The engine works but takes no more for now; leave it alone that long. It is not broken.
     pub busy_for: Option<Duration>,
 }
 
+/// A sentence for the caller.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Message {
+    /// In our words.
+    Ours(&'static str),
+    /// In the engine's: for the client that caused it and nobody else. Bounded, without control
+    /// characters.
+    Theirs(String),
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(text) => f.write_str(text),
+            Self::Theirs(text) => write!(f, "{} bytes of the engine's words", text.len()),
+        }
+    }
+}
+
 impl EngineError {
     /// The backend failed and another may do better.
-    pub(crate) fn backend(code: Code, message: &'static str, detail: impl fmt::Display) -> Self {
+    pub(crate) const fn backend(code: Code, message: &'static str, cause: &'static str) -> Self {
         Self {
             blame: Blame::Backend,
             retry: Retry::SafeElsewhere,
             code,
-            message: Cow::Borrowed(message),
-            detail: Some(printable(&detail.to_string())),
+            message: Message::Ours(message),
+            cause,
             status: None,
             busy_for: None,
         }
     }
 
     /// relayd could not even write the request.
-    pub(crate) fn relay(detail: impl fmt::Display) -> Self {
+    pub(crate) fn relay(cause: &'static str) -> Self {
         Self {
             blame: Blame::Relay,
             retry: Retry::Never,
             code: Code::InternalError,
-            ..Self::backend(Code::InternalError, "the request could not be written", detail)
+            ..Self::backend(Code::InternalError, "the request could not be written", cause)
         }
     }
 
     /// The answer is not what the dialect says it is.
-    pub(crate) fn mismatch(detail: impl fmt::Display) -> Self {
+    pub(crate) fn mismatch(cause: &'static str) -> Self {
         Self::backend(
             Code::ProviderSchemaMismatch,
             "the provider's answer is not in the expected form",
-            detail,
+            cause,
         )
     }
 
     /// The engine gave no first byte in time.
-    pub(crate) fn first_byte_timeout(after: Duration) -> Self {
+    pub(crate) fn first_byte_timeout() -> Self {
         Self::backend(
             Code::UpstreamTimeout,
             "the provider did not begin to answer in time",
-            format_args!("no first byte within {} ms", after.as_millis()),
+            "no first byte in time",
         )
     }
 
     /// The engine stopped sending in the middle of an answer.
-    pub(crate) fn idle(after: Duration) -> Self {
+    pub(crate) fn idle() -> Self {
         Self {
             retry: Retry::Never,
             ..Self::backend(
                 Code::UpstreamTimeout,
                 "the provider stopped sending in the middle of its answer",
-                format_args!("nothing new for {} ms", after.as_millis()),
+                "nothing new for too long",
             )
         }
     }
@@ -135,67 +159,73 @@ impl EngineError {
     }
 
     /// The connection broke in the middle of an answer.
-    pub(crate) fn cut(detail: impl fmt::Display) -> Self {
+    pub(crate) fn cut(cause: &'static str) -> Self {
         Self {
             retry: Retry::Never,
             ..Self::backend(
                 Code::UpstreamError,
                 "the provider's answer broke off before its end",
-                detail,
+                cause,
             )
         }
     }
 
-    /// A refusal by status, in the engine's words. `retry_after` is the header's value in seconds.
-    pub(crate) fn refused(status: u16, said: &str, retry_after: Option<u64>) -> Self {
-        let said = printable(said);
-        let wrong = status == 500 && WRONG_REQUESTS.iter().any(|words| said.contains(words));
-        let (blame, retry, code, message): (_, _, _, Cow<'static, str>) =
-            match if wrong { 400 } else { status } {
-                400 | 404 | 413 | 422 => {
-                    let text = if said.is_empty() {
-                        Cow::Borrowed("the provider refused the request's parameters")
-                    } else {
-                        Cow::Owned(said.clone())
-                    };
-                    (Blame::Client, Retry::Never, Code::UpstreamInvalidRequest, text)
-                }
-                401..=403 => (
-                    Blame::Backend,
-                    Retry::SafeElsewhere,
-                    Code::ProviderUnavailable,
-                    "the provider does not accept relayd's credential".into(),
-                ),
-                408 | 425 | 429 | 503 | 529 => (
-                    Blame::Backend,
-                    Retry::SafeElsewhere,
-                    Code::CapacityExhausted,
-                    "the provider is busy, please retry shortly".into(),
-                ),
-                500.. => (
-                    Blame::Backend,
-                    Retry::SafeElsewhere,
-                    Code::UpstreamError,
-                    "the provider took the request and failed".into(),
-                ),
-                _ => (
-                    Blame::Backend,
-                    Retry::SafeElsewhere,
-                    Code::ProviderSchemaMismatch,
-                    "the provider's answer is not in the expected form".into(),
-                ),
-            };
+    /// A refusal by status, with what the engine says. `retry_after` is the header's value in
+    /// seconds.
+    pub(crate) fn refused(status: u16, said: &Said, retry_after: Option<u64>) -> Self {
+        use Message::Ours;
+        let text = printable(&said.text);
+        let wrong = status == 500 && WRONG_REQUESTS.iter().any(|words| text.contains(words));
+        let (blame, retry, code, message) = match if wrong { 400 } else { status } {
+            400 | 404 | 413 | 422 => {
+                let message = if text.is_empty() { Ours(REFUSED) } else { Message::Theirs(text) };
+                (Blame::Client, Retry::Never, Code::UpstreamInvalidRequest, message)
+            }
+            401..=403 => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::ProviderUnavailable,
+                Ours("the provider does not accept relayd's credential"),
+            ),
+            408 | 425 | 429 | 503 | 529 => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::CapacityExhausted,
+                Ours("the provider is busy, please retry shortly"),
+            ),
+            500.. => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::UpstreamError,
+                Ours("the provider took the request and failed"),
+            ),
+            _ => (
+                Blame::Backend,
+                Retry::SafeElsewhere,
+                Code::ProviderSchemaMismatch,
+                Ours("the provider's answer is not in the expected form"),
+            ),
+        };
         let busy_for = (code == Code::CapacityExhausted).then(|| {
             retry_after.map_or(BUSY_DEFAULT, Duration::from_secs).clamp(BUSY_DEFAULT, BUSY_MAX)
         });
-        let detail = (!said.is_empty()).then_some(said);
-        Self { blame, retry, code, message, detail, status: Some(status), busy_for }
+        let cause = said.kind.unwrap_or("refused");
+        Self { blame, retry, code, message, cause, status: Some(status), busy_for }
+    }
+
+    /// An error that an engine reported in its answer, by its own word and sentence.
+    pub(crate) fn reported(status: u16, kind: &str, message: &str) -> Self {
+        let text = format!("{kind}: {message}");
+        Self::refused(status, &Said { status: None, kind: cause::known(kind), text }, None)
     }
 
     /// The error for a caller.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        let fault = Fault::new(self.code, self.message.clone());
+        let fault = match &self.message {
+            Message::Ours(text) => Fault::new(self.code, *text),
+            Message::Theirs(text) => Fault::new(self.code, text.clone()),
+        };
         match self.busy_for {
             Some(wait) => fault.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
             None => fault,
@@ -205,14 +235,14 @@ impl EngineError {
 
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(match &self.message {
+            Message::Ours(text) => text,
+            Message::Theirs(_) => REFUSED,
+        })?;
         if let Some(status) = self.status {
             write!(f, " (status {status})")?;
         }
-        match &self.detail {
-            Some(detail) if *detail != self.message => write!(f, ": {detail}"),
-            _ => Ok(()),
-        }
+        write!(f, ": {}", self.cause)
     }
 }
 
@@ -236,9 +266,14 @@ struct Report<'a> {
     code: Option<&'a RawValue>,
 }
 
-/// An error found in a JSON body: what it says and which status it stands for.
+/// What an engine says of an error.
+#[derive(Default)]
 pub(crate) struct Said {
+    /// The status that it stands for.
     pub(crate) status: Option<u16>,
+    /// The engine's word for it, where it is a known one.
+    pub(crate) kind: Option<&'static str>,
+    /// The engine's sentence: at most for the client that caused it.
     pub(crate) text: String,
 }
 
@@ -261,17 +296,17 @@ pub(crate) fn read_report(json: &[u8]) -> Option<Said> {
 pub(crate) fn read_refusal(body: &[u8]) -> Said {
     read_report(body).unwrap_or_else(|| match serde_json::from_slice::<Report<'_>>(body) {
         Ok(report) => said(&report),
-        Err(_) => Said { status: None, text: String::from_utf8_lossy(body).into_owned() },
+        Err(_) => Said { text: String::from_utf8_lossy(body).into_owned(), ..Said::default() },
     })
 }
 
 fn read_value(value: &str) -> Said {
     if let Ok(text) = serde_json::from_str::<String>(value) {
-        return Said { status: None, text };
+        return Said { text, ..Said::default() };
     }
     match serde_json::from_str::<Report<'_>>(value) {
         Ok(report) => said(&report),
-        Err(_) => Said { status: None, text: value.to_owned() },
+        Err(_) => Said { text: value.to_owned(), ..Said::default() },
     }
 }
 
@@ -287,7 +322,9 @@ fn said(report: &Report<'_>) -> Said {
         }
         (None, None) => String::new(),
     };
-    Said { status, text }
+    let code = report.code.map(|code| code.get().trim_matches('"'));
+    let kind = report.r#type.as_deref().and_then(cause::known).or_else(|| cause::known(code?));
+    Said { status, kind, text }
 }
 
 /// The status that an error type of OpenAI or Anthropic stands for.
@@ -307,7 +344,7 @@ fn status_of_type(kind: &str) -> Option<u16> {
 
 /// A foreign text as it may be shown: at most [`MESSAGE_MAX_BYTES`], line breaks as blanks, no
 /// control characters.
-pub(crate) fn printable(text: &str) -> String {
+fn printable(text: &str) -> String {
     let mut kept = String::with_capacity(text.len().min(MESSAGE_MAX_BYTES));
     for c in text.trim().chars() {
         let c = match c {
@@ -332,18 +369,22 @@ const fn is_invisible(c: char) -> bool {
 mod tests {
     use super::*;
 
+    fn refused(status: u16, text: &str) -> EngineError {
+        EngineError::refused(status, &Said { text: text.to_owned(), ..Said::default() }, None)
+    }
+
     #[test]
     fn a_wrong_request_is_the_clients_also_where_an_engine_says_500() {
         for said in [
             "image input is not supported - hint: you may need to provide the mmproj",
             "Failed to parse tools: Missing tool type: {}",
         ] {
-            let error = EngineError::refused(500, said, None);
+            let error = refused(500, said);
             assert_eq!((error.blame, error.retry), (Blame::Client, Retry::Never), "{said}");
-            assert_eq!((error.code, error.message.as_ref()), (Code::UpstreamInvalidRequest, said));
+            assert_eq!((error.code, &*error.fault().message), (Code::UpstreamInvalidRequest, said));
         }
-        let error = EngineError::refused(502, "Failed to parse tools", None);
+        let error = refused(502, "Failed to parse tools");
         assert_eq!(error.blame, Blame::Backend, "a proxy's own failure");
-        assert_eq!(EngineError::refused(500, "out of memory", None).blame, Blame::Backend);
+        assert_eq!(refused(500, "out of memory").blame, Blame::Backend);
     }
 }

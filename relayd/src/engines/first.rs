@@ -37,7 +37,7 @@ pub(crate) fn judge(dialect: Dialect, head: &[u8]) -> Head {
     }
     // A page or a bare JSON error has no reason to contain a line end early.
     match rest.trim_ascii_start().first() {
-        Some(b'<') => not_an_event(rest),
+        Some(b'<') => not_an_event(),
         _ if head.len() >= HEAD_MAX_BYTES => Head::Good,
         _ => Head::More,
     }
@@ -61,8 +61,8 @@ fn sse_line(line: &[u8]) -> Head {
         // Blank lines, comments and the other fields of an event say nothing yet; a line that
         // begins like JSON or a page belongs to no event stream.
         return match line.first() {
-            Some(b'{') => reported(line).map_or_else(|| not_an_event(line), Head::Bad),
-            Some(b'<') => not_an_event(line),
+            Some(b'{') => reported(line).map_or_else(not_an_event, Head::Bad),
+            Some(b'<') => not_an_event(),
             _ => Head::More,
         };
     };
@@ -71,7 +71,7 @@ fn sse_line(line: &[u8]) -> Head {
         None => Head::More,
         Some(b'{') => reported(payload).map_or(Head::Good, Head::Bad),
         Some(_) if payload == b"[DONE]" => Head::Good,
-        Some(_) => not_an_event(payload),
+        Some(_) => not_an_event(),
     }
 }
 
@@ -79,13 +79,12 @@ fn json_line(line: &[u8]) -> Head {
     match line.first() {
         None => Head::More,
         Some(b'{') => reported(line).map_or(Head::Good, Head::Bad),
-        Some(_) => not_an_event(line),
+        Some(_) => not_an_event(),
     }
 }
 
-fn not_an_event(line: &[u8]) -> Head {
-    let start = String::from_utf8_lossy(&line[..line.len().min(120)]).into_owned();
-    Head::Bad(EngineError::mismatch(format_args!("not an event: {start}")))
+fn not_an_event() -> Head {
+    Head::Bad(EngineError::mismatch("something else than an event"))
 }
 
 /// The error that a JSON text reports, if it does. Without a status of its own it counts as 500.
@@ -95,5 +94,5 @@ pub(crate) fn reported(json: &[u8]) -> Option<EngineError> {
         return None;
     }
     let said = read_report(json)?;
-    Some(EngineError::refused(said.status.unwrap_or(500), &said.text, None))
+    Some(EngineError::refused(said.status.unwrap_or(500), &said, None))
 }

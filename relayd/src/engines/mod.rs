@@ -7,10 +7,11 @@
 //! the translator. It knows no customers, prices, queues or retries.
 //!
 //! Invariants: no header of a client reaches an engine except those on the list of
-//! `transport`; redirects are never followed; dropping a call or its stream cancels the
+//! `transport`; no word of an engine is in an error but for the client that caused it; redirects are never followed; dropping a call or its stream cancels the
 //! engine's work; an answer that began is never retried here.
 
 mod call;
+mod cause;
 mod credential;
 mod detect;
 mod error;
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 pub use crate::wire::{Dialect, EngineKind, KindError};
 pub use call::{ChatCall, Reply, ReplyStream, WHOLE_MAX_BYTES};
 pub use detect::{DetectError, Detected, USUAL, detect, detect_usual};
-pub use error::{Blame, EngineError, Retry};
+pub use error::{Blame, EngineError, Message, Retry};
 pub use probe::{ListedModel, PROBE_TIMEOUT, Probe};
 pub use size::{EngineSize, size};
 pub use timed::Timed;

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Engine;
+use super::cause;
 use super::error::{EngineError, read_refusal};
 use super::kind::models_path;
-use super::transport::{Outgoing, chain};
+use super::transport::Outgoing;
 use crate::wire::{Dialect, EngineKind};
 
 /// How long a probe may take, connection included.
@@ -77,8 +78,7 @@ impl Engine {
         };
         let answer = match self.get(path, PROBE_TIMEOUT).await {
             Ok(answer) => answer,
-            Err(EngineError { detail: Some(detail), .. }) => return Probe::Down(detail),
-            Err(error) => return Probe::Down(error.to_string()),
+            Err(error) => return Probe::Down(error.cause.to_owned()),
         };
         match answer.0 {
             status if status.is_success() => Probe::Up,
@@ -90,8 +90,7 @@ impl Engine {
                 Probe::Up
             }
             status => {
-                let said =
-                    EngineError::refused(status.as_u16(), &read_refusal(&answer.1).text, None);
+                let said = EngineError::refused(status.as_u16(), &read_refusal(&answer.1), None);
                 Probe::Down(said.to_string())
             }
         }
@@ -111,17 +110,17 @@ impl Engine {
     ) -> Result<Vec<ListedModel>, EngineError> {
         let (status, body) = self.get(models_path(self.dialect()), wait).await?;
         if !status.is_success() {
-            return Err(EngineError::refused(status.as_u16(), &read_refusal(&body).text, None));
+            return Err(EngineError::refused(status.as_u16(), &read_refusal(&body), None));
         }
         let mut models: Vec<ListedModel> = match self.dialect() {
             Dialect::Openai | Dialect::Anthropic => serde_json::from_slice::<OpenaiList>(&body)
-                .map_err(EngineError::mismatch)?
+                .map_err(no_list)?
                 .data
                 .into_iter()
                 .map(|model| ListedModel { name: model.id, owned_by: model.owned_by })
                 .collect(),
             Dialect::Ollama => serde_json::from_slice::<OllamaList>(&body)
-                .map_err(EngineError::mismatch)?
+                .map_err(no_list)?
                 .models
                 .into_iter()
                 .map(|model| ListedModel { name: model.name, owned_by: None })
@@ -151,7 +150,8 @@ impl Engine {
             let (head, mut body) = self.transport.send(out).await?.into_parts();
             let mut all = BytesMut::new();
             while let Some(chunk) = body.next().await {
-                let chunk = chunk.map_err(|error| EngineError::cut(chain(&error)))?;
+                let chunk =
+                    chunk.map_err(|error| EngineError::cut(cause::of_connection(&error)))?;
                 if all.len() + chunk.len() > ANSWER_MAX_BYTES {
                     return Err(EngineError::mismatch("the answer is larger than 1 MiB"));
                 }
@@ -159,6 +159,11 @@ impl Engine {
             }
             Ok((head.status, all.freeze()))
         };
-        timeout(wait, read).await.map_err(|_| EngineError::first_byte_timeout(wait))?
+        timeout(wait, read).await.map_err(|_| EngineError::first_byte_timeout())?
     }
+}
+
+/// A list that cannot be read. What stands in it is not repeated.
+fn no_list(_: serde_json::Error) -> EngineError {
+    EngineError::mismatch("the list of models cannot be read")
 }

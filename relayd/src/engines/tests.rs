@@ -254,7 +254,9 @@ async fn a_refusal_is_read_in_every_shape_and_bounded() {
     ] {
         let script = response("400 Bad", &format!("content-type: {kind}\r\n"), body);
         let error = chat(script, Dialect::Openai, false).await.unwrap_err();
-        assert_eq!(error.message, expected);
+        assert_eq!(error.fault().message, expected);
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("xxx") && !shown.contains("just words"), "{shown}");
     }
     let script = response("429 Slow", "retry-after: 7\r\n", "");
     let error = chat(script, Dialect::Openai, false).await.unwrap_err();

@@ -72,7 +72,7 @@ where
                 let error = if Instant::now() >= this.total {
                     EngineError::total_timeout()
                 } else {
-                    EngineError::idle(this.idle)
+                    EngineError::idle()
                 };
                 Poll::Ready(Some(Err(error)))
             }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyDataStream;
 use url::Url;
 
+use super::cause;
 use super::credential::Credential;
 use super::error::EngineError;
 use crate::domain::Code;
@@ -183,22 +184,18 @@ impl Pool {
 
 /// A failure before the head of an answer arrived.
 fn failed(error: &reqwest::Error) -> EngineError {
-    let detail = chain(error);
+    let cause = cause::of_connection(error);
     if error.is_builder() {
-        EngineError::relay(detail)
+        EngineError::relay(cause)
     } else if error.is_connect() || error.is_timeout() {
-        EngineError::backend(Code::ProviderUnavailable, "the provider cannot be reached", detail)
+        EngineError::backend(Code::ProviderUnavailable, "the provider cannot be reached", cause)
     } else {
-        EngineError::backend(
-            Code::UpstreamError,
-            "the provider took the request and failed",
-            detail,
-        )
+        EngineError::backend(Code::UpstreamError, "the provider took the request and failed", cause)
     }
 }
 
 /// The causes of an error in one line, without the URL it was about.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -86,9 +86,9 @@ pub(super) async fn dispatch(
             request_id = %task.request_id,
             backend = %backend,
             attempt,
-            code = ?error.code,
+            code = error.code.as_str(),
             status = error.status,
-            detail = error.detail.as_deref(),
+            cause = error.cause,
             "the backend did not answer"
         );
         permit.report(outcome_of(&error));
@@ -167,7 +167,7 @@ async fn attempt_on(inner: &Inner, task: &Task, permit: &Permit) -> Result<Body,
             match tokio::time::timeout(left, first).await {
                 Ok(Ok(frames)) => Ok(Body::Stream { translator, upstream, frames }),
                 Ok(Err(error)) => Err(nothing_shown(error).into()),
-                Err(_) => Err(EngineError::first_byte_timeout(first_byte).into()),
+                Err(_) => Err(EngineError::first_byte_timeout().into()),
             }
         }
     }
@@ -204,7 +204,7 @@ async fn first_content(
 pub(super) fn engine_error(error: WireError) -> EngineError {
     match error {
         WireError::Upstream { status, kind, message } => {
-            EngineError::refused(status.unwrap_or(500), &format!("{kind}: {message}"), None)
+            EngineError::reported(status.unwrap_or(500), &kind, &message)
         }
         WireError::Truncated => EngineError::cut("the stream ended without its end marker"),
         WireError::Garbage(what) => EngineError::mismatch(what),
@@ -222,7 +222,7 @@ pub(super) fn outcome_of(error: &EngineError) -> Outcome {
     }
     match error.blame {
         Blame::Backend => {
-            let reason = error.detail.clone().unwrap_or_else(|| error.message.to_string());
+            let reason = error.to_string();
             match error.status {
                 Some(FAILED) => Outcome::Doubtful { reason },
                 _ => Outcome::BackendFailed { reason },

@@ -7,14 +7,15 @@ pub(crate) const UPSTREAM_TEXT_MAX_BYTES: usize = 500;
 /// An upstream's answer that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// The upstream said so itself, with HTTP 200 and an error in the body or in the stream.
-    #[error("the upstream reported an error: {kind}: {message}")]
+    /// The upstream said so itself, with HTTP 200 and an error in the body or in the stream. Its
+    /// words may repeat a prompt: they are for the client that caused it, never for a log.
+    #[error("the upstream reported an error")]
     Upstream {
         /// The HTTP status named in the error, if it names one between 400 and 599.
         status: Option<u16>,
         /// The upstream's word for it; may be empty.
         kind: String,
-        /// The upstream's sentence, at most 500 bytes. For logs: it is not ours to show.
+        /// The upstream's sentence, at most 500 bytes.
         message: String,
     },
     /// The stream ended without the format's finish marker.
