@@ -4,6 +4,7 @@
 
 mod admin;
 mod backends;
+mod bounds;
 mod catalogue;
 mod console;
 mod contract;

@@ -25,9 +25,11 @@ use crate::config::TlsFiles;
 use super::socket::Guarded;
 use super::tls::{Certificate, TlsError};
 
-/// What the HTTP engine reads of a head before it gives up, in bytes. Above what
-/// [the edge](super::edge) lets through, so that most refusals can be explained.
-const HEAD_HARD_MAX_BYTES: usize = 32 * 1024;
+/// What the HTTP engine reads of a head before it gives up, in bytes and in fields. Far above what
+/// [the edge](super::edge) lets through, so that refusals are explained: beyond these the engine
+/// answers a bare 431 or closes. A connection may hold as much memory while its head arrives.
+const HEAD_HARD_MAX_BYTES: usize = 128 * 1024;
+const HEAD_HARD_MAX_FIELDS: usize = 256;
 
 /// Streams of one HTTP/2 connection that run at once.
 const H2_STREAMS: u32 = 128;
@@ -145,7 +147,8 @@ fn server(bounds: ListenBounds) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)
-        .max_buf_size(HEAD_HARD_MAX_BYTES);
+        .max_buf_size(HEAD_HARD_MAX_BYTES)
+        .max_headers(HEAD_HARD_MAX_FIELDS);
     server
         .http2()
         .timer(TokioTimer::new())
