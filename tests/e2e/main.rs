@@ -18,3 +18,4 @@ mod metrics;
 mod refusals;
 mod sdk;
 mod start;
+mod traces;

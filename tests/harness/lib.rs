@@ -5,6 +5,9 @@ mod account;
 /// A stand-in for a commercial upstream in Anthropic's format.
 #[path = "../engines/anthropic.rs"]
 pub mod anthropic;
+/// A collector of traces.
+#[path = "../engines/collector.rs"]
+pub mod collector;
 mod http;
 mod llama;
 /// Ollama's API over the real llama.cpp server.

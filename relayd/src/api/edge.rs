@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::{Code, Fault, RequestId};
-use crate::telemetry::trace::TraceContext;
+use crate::telemetry::trace::{self, TraceContext};
 use crate::telemetry::{REQUEST_TARGET, names};
 
 use super::cors::Cors;
@@ -109,17 +109,19 @@ pub(super) async fn edge(
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = settings.cors.is_on() && Cors::is_preflight(&method, request.headers());
 
-    let trace = trace_context(request.headers());
+    let context = trace_context(request.headers());
     let span = tracing::info_span!(
         target: REQUEST_TARGET,
         "request",
         %request_id,
         http.route = %route,
         http.request.method = %method,
+        otel.kind = "server",
     );
-    trace.adopt(&span);
+    context.adopt(&span);
+    trace::rename(&span, format!("{method} {route}"));
     let client = client(&settings.proxies, &request);
-    request.extensions_mut().insert(Visit { request_id, client, trace });
+    request.extensions_mut().insert(Visit { request_id, client, trace: context });
     let (back, unread) = oneshot::channel();
     let request = request.map(|body| Body::new(Lent { body, back: Some(back) }));
 
@@ -140,7 +142,7 @@ pub(super) async fn edge(
             }
         }
     };
-    let mut response = running.instrument(span).await;
+    let mut response = running.instrument(span.clone()).await;
     take_off(unread).await;
     if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response = options(response);
@@ -148,6 +150,10 @@ pub(super) async fn edge(
     response = finish(response, shape, request_id);
     settings.cors.answer(origin.as_ref(), preflight, response.headers_mut());
     measured.answered(&response);
+    trace::note(&span, "http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        trace::failed(&span, "server_error");
+    }
     tracing::info!(%request_id, %method, %route, status = response.status().as_u16(), "request");
     response.map(|body| Body::new(MeasuredBody { body, _measured: measured }))
 }

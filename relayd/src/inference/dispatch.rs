@@ -5,16 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::Inner;
 use super::answer::{self, Whole};
 use super::driver::Task;
+use super::stages;
 use crate::domain::{BackendId, Code, Fault, FieldError};
 use crate::engines::{Blame, ChatCall, EngineError, Reply, ReplyStream, Retry, Timed};
 use crate::fleet::Outcome;
 use crate::observe::LiveRequest;
 use crate::routing::{Permit, Refusal};
-use crate::telemetry::names;
+use crate::telemetry::{names, trace};
 use crate::wire::{Translator, Upstream, WireError};
 
 /// Attempts at most: the first, and one elsewhere.
@@ -73,7 +75,9 @@ pub(super) async fn dispatch(
         let backend = permit.backend().id().clone();
         live.dispatched(&backend);
         let sent = Instant::now();
-        let error = match attempt_on(inner, task, &permit).await {
+        let span = stages::dispatch(task, &backend, attempt);
+        let tried = attempt_on(inner, task, &permit, &span).instrument(span.clone()).await;
+        let error = match tried {
             Ok(body) => return Ok(Begun { permit, attempt, sent, body }),
             Err(Miss::Engine(error)) => error,
             Err(Miss::Inexpressible(fields)) => {
@@ -82,6 +86,8 @@ pub(super) async fn dispatch(
                 return Err(Failure { fault, blame: Some(Blame::Client), backend, attempt });
             }
         };
+        trace::failed(&span, error.code.as_str());
+        drop(span);
         tracing::info!(
             request_id = %task.request_id,
             backend = %backend,
@@ -137,7 +143,12 @@ impl From<EngineError> for Miss {
     }
 }
 
-async fn attempt_on(inner: &Inner, task: &Task, permit: &Permit) -> Result<Body, Miss> {
+async fn attempt_on(
+    inner: &Inner,
+    task: &Task,
+    permit: &Permit,
+    span: &Span,
+) -> Result<Body, Miss> {
     let backend = permit.backend();
     let target = Upstream {
         model: backend.upstream(&task.offer.scope.model).unwrap_or(task.request.model()),
@@ -151,7 +162,7 @@ async fn attempt_on(inner: &Inner, task: &Task, permit: &Permit) -> Result<Body,
     let call = ChatCall {
         body,
         stream: streams,
-        traceparent: task.trace.traceparent(&task.span),
+        traceparent: task.trace.traceparent(span),
         tracestate: task.trace.tracestate().map(str::to_owned),
         request_id: task.request_id.to_string(),
         first_byte_timeout: first_byte.min(task.left()),

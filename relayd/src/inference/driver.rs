@@ -13,7 +13,7 @@ use super::client::Client;
 use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
-use super::{Call, Inner, Reply, stream};
+use super::{Call, Inner, Reply, stages, stream};
 use crate::catalogue::Offer;
 use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, RequestId};
 use crate::engines::Blame;
@@ -22,7 +22,7 @@ use crate::identity::Principal;
 use crate::ledger::{self, CountSource, Usage, UsageStatus};
 use crate::metering::{Hold, HoldSpec, Settled};
 use crate::observe::{self, End, LiveRequest, NewRequest};
-use crate::telemetry::{REQUEST_TARGET, names, trace::TraceContext};
+use crate::telemetry::{names, trace::TraceContext};
 use crate::wire::{ChatRequest, Dialect, Stamp, Timing, Translator};
 
 /// What a request is, unchanging from its first step to its last.
@@ -70,13 +70,12 @@ impl Driver {
         let request = &call.request;
         let ceiling =
             Ceiling::of(size, request.prompt_bytes(), request.output_cap(), request.choices());
-        let span = tracing::info_span!(
-            target: REQUEST_TARGET, "chat",
-            request_id = %call.request_id,
-            scope = %call.offer.scope,
-            stream = request.stream(),
+        let span = stages::chat(
+            &call.request_id.to_string(),
+            &call.offer.scope.to_string(),
+            &call.offer.scope.model.to_string(),
+            request.stream(),
         );
-        call.trace.adopt(&span);
         let began = Instant::now();
         let task = Task {
             until: began + inner.bounds.total,
@@ -136,7 +135,7 @@ impl Driver {
                     translator,
                     upstream,
                 };
-                let ended = relay.run(frames).await;
+                let ended = relay.run(frames).instrument(stages::stream(&self.task)).await;
                 permit.report(ended.outcome(ttft));
                 permit.backend().runtime.add_tokens_out(ended.count.meters.output());
                 drop(permit);
@@ -154,7 +153,7 @@ impl Driver {
             sent: Some(sent),
         };
         live.settling();
-        let settled = self.settle(hold, &ending).await;
+        let settled = self.settle(hold, &ending).instrument(stages::settle(&self.task)).await;
         self.last_words(&mut client, ended, first, settled.as_ref()).await;
         self.record(&ending, settled.as_ref(), &model);
         live.ended(self.end(&ending, settled.as_ref()));
@@ -173,9 +172,14 @@ impl Driver {
         let spec = self.hold_spec(amount);
         let may_overlap = self.inner.metering.may_overlap(&spec);
         // The reservation is on its way to the writer while a backend is looked for.
-        let pending = self.inner.metering.hold(spec);
+        let (holding, stage) = (self.inner.metering.hold(spec), stages::hold(&self.task));
+        let pending = async {
+            let _stage = stage;
+            holding.await
+        };
         let until = self.task.queue_until(&self.inner);
         let admitted = async {
+            let _stage = stages::queue(&self.task);
             live.queued();
             self.inner.router.admit(&self.task.offer.scope, &[], until).await
         };
@@ -263,7 +267,7 @@ impl Driver {
             fault: Some(failure.fault),
         };
         if let Some(hold) = hold {
-            hold.void(self.usage(&ending)).await;
+            hold.void(self.usage(&ending)).instrument(stages::settle(&self.task)).await;
         }
         if let Some(fault) = &ending.fault {
             if fault.code == Code::CapacityExhausted {
@@ -372,6 +376,7 @@ impl Driver {
             metrics::histogram!(names::ITL, "gen_ai_request_model" => model)
                 .record(generating / gaps as f64);
         }
+        stages::ended(&self.task, ending);
         tracing::info!(
             request_id = %self.task.request_id,
             scope = %self.task.offer.scope,

@@ -18,6 +18,7 @@ mod count;
 mod dispatch;
 mod driver;
 mod plan;
+mod stages;
 mod stream;
 
 use std::sync::Arc;

@@ -19,7 +19,8 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{LogFormat, TelemetryConfig};
 
-/// Span target of the one span a request has; only such spans leave as traces.
+/// Span target of a request and its stages; only such spans leave as traces. Stages are spans of
+/// level debug: unless traces are exported, or logs ask for them, they do not even begin.
 pub const REQUEST_TARGET: &str = "relay::request";
 
 /// What must live as long as the process logs and measures.
@@ -58,11 +59,16 @@ pub fn init(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
         LogFormat::Text => lines.with_target(false).boxed(),
     };
     let exported = traces.as_ref().map(|provider| {
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("relayd")).with_filter(
-            tracing_subscriber::filter::filter_fn(|meta| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("relayd"))
+            // A source line and a thread say nothing about a request.
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(tracing_subscriber::filter::filter_fn(|meta| {
                 meta.is_span() && meta.target() == REQUEST_TARGET
-            }),
-        )
+            }))
     });
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))

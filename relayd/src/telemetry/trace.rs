@@ -1,8 +1,15 @@
-//! W3C trace context: read from the client, passed on to the engine.
+//! W3C trace context, read from the client and passed on to the engine; and what exported spans say.
+//!
+//! What is said here goes to the exporter alone, never into a log line. It costs next to nothing
+//! where no traces are exported. No attribute may hold a body, a header, a query or a secret.
 
+use std::borrow::Cow;
+
+use opentelemetry::Value;
 use opentelemetry::trace::{
-    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
 };
+use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Longest `tracestate` passed on, in bytes (the recommendation asks for at least 512).
@@ -38,7 +45,7 @@ impl TraceContext {
     }
 
     /// Makes a span the child of this trace.
-    pub fn adopt(&self, span: &tracing::Span) {
+    pub fn adopt(&self, span: &Span) {
         let Some(parent) = self.parent else { return };
         let remote = SpanContext::new(
             TraceId::from(parent.trace),
@@ -53,7 +60,7 @@ impl TraceContext {
 
     /// The `traceparent` for the engine: our span where traces are exported, else the client's.
     #[must_use]
-    pub fn traceparent(&self, span: &tracing::Span) -> Option<String> {
+    pub fn traceparent(&self, span: &Span) -> Option<String> {
         let context = span.context();
         let ours = context.span().span_context().clone();
         if ours.is_valid() {
@@ -69,6 +76,22 @@ impl TraceContext {
     pub fn tracestate(&self) -> Option<&str> {
         self.tracestate.as_deref()
     }
+}
+
+/// Gives an exported span the name that people see, such as a method and a route.
+pub fn rename(span: &Span, name: impl Into<Cow<'static, str>>) {
+    span.context().span().update_name(name);
+}
+
+/// Notes an attribute on an exported span.
+pub fn note(span: &Span, key: &'static str, value: impl Into<Value>) {
+    span.set_attribute(key, value);
+}
+
+/// Marks an exported span as failed, with a code from our own list.
+pub fn failed(span: &Span, code: &'static str) {
+    span.set_attribute("error.type", code);
+    span.set_status(Status::error(code));
 }
 
 impl Parent {
@@ -107,7 +130,7 @@ mod tests {
     #[test]
     fn a_good_context_passes_on_unchanged_without_an_exporter() {
         let context = TraceContext::parse(Some(GOOD), Some("vendor=1"));
-        assert_eq!(context.traceparent(&tracing::Span::none()).as_deref(), Some(GOOD));
+        assert_eq!(context.traceparent(&Span::none()).as_deref(), Some(GOOD));
         assert_eq!(context.tracestate(), Some("vendor=1"));
     }
 
