@@ -6,23 +6,16 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const PACKAGES: [&str; 1] = ["proto/relay/admin/v1"];
+const ADMIN: &str = "proto/relay/admin/v1";
+const FLEET: &str = "proto/relay/fleet/v1";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut files = Vec::new();
-    for package in PACKAGES {
-        println!("cargo:rerun-if-changed={package}");
-        for entry in std::fs::read_dir(package)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "proto") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    let descriptors = protox::compile(&files, [Path::new("proto")])?;
+    // What reflection serves: what agents are asked is none of the admin plane's.
+    let admin = protox::compile(files(ADMIN)?, [Path::new("proto")])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join("descriptors.bin"), admin.encode_to_vec())?;
+    let all: Vec<_> = files(ADMIN)?.into_iter().chain(files(FLEET)?).collect();
+    let descriptors = protox::compile(&all, [Path::new("proto")])?;
 
     let mut config = tonic_prost_build::configure()
         .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
@@ -48,6 +41,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     config.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The protocol files of a package, and a word to cargo that they matter.
+fn files(package: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={package}");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(package)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The Rust path of an enum, seen from the module of its own package: the outer message of a

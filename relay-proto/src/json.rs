@@ -36,6 +36,8 @@ words! {
     admin::RequestState => "REQUEST_STATE_",
     admin::Severity => "SEVERITY_",
     admin::difference::Kind => "KIND_",
+    admin::ProviderState => "PROVIDER_STATE_",
+    crate::fleet::v1::RefusalCode => "REFUSAL_CODE_",
 }
 
 /// Serialises one value; a number that this version does not know stays a number.

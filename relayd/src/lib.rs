@@ -12,6 +12,7 @@ pub mod telemetry;
 
 pub mod engines;
 pub mod gpu;
+pub mod handshake;
 pub mod launch;
 pub mod pki;
 pub mod store;
@@ -33,6 +34,7 @@ pub mod inference;
 pub mod admin;
 pub mod api;
 
+pub mod agent;
 pub mod app;
 pub mod fleet_edge;
 pub mod ops;

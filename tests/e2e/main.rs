@@ -15,6 +15,7 @@ mod faults;
 mod keys;
 mod load;
 mod metrics;
+mod providers;
 mod refusals;
 mod sdk;
 mod start;

@@ -2,6 +2,7 @@
 //! official SDK clients. Everything listens on loopback, on a free port, and ends with its handle.
 
 mod account;
+mod agent;
 /// A stand-in for a commercial upstream in Anthropic's format.
 #[path = "../engines/anthropic.rs"]
 pub mod anthropic;
@@ -27,6 +28,7 @@ mod secrets;
 mod served;
 
 pub use account::{Account, DEV_TIER, Settled, Tokens};
+pub use agent::Agent;
 pub use http::{Answer, Caller, Route, Streamed};
 pub use llama::Llama;
 pub use ollama::OllamaAdapter;

@@ -135,6 +135,14 @@ text_id!(
     is_slug
 );
 
+text_id!(
+    /// An independent owner of GPUs: `prov_` and the first 16 hex digits of the SHA-256 of its
+    /// public key, so that one key is one provider everywhere.
+    ProviderId,
+    "a provider id (prov_ and 16 hex digits)",
+    |text| prefixed_hex(text, "prov_", 16)
+);
+
 /// Longest slug, in bytes: fits one console column and a metrics label.
 const SLUG_MAX_BYTES: usize = 64;
 

@@ -12,6 +12,7 @@ mod host;
 mod id;
 mod meter;
 mod name;
+mod provider;
 mod role;
 mod tier;
 
@@ -22,8 +23,9 @@ pub use gpu::{
     Throttle,
 };
 pub use host::{Aged, HostFacts, HostReport, STALE_AFTER_MS};
-pub use id::{BackendId, BootId, CustomerId, IdError, KeyId, PriceId, RequestId};
+pub use id::{BackendId, BootId, CustomerId, IdError, KeyId, PriceId, ProviderId, RequestId};
 pub use meter::{Meter, Meters};
 pub use name::{Mode, ModeRequest, ModelName, NameError, Scope, Source};
+pub use provider::{PayoutAddress, PayoutAddressError, ProviderState};
 pub use role::Role;
 pub use tier::{GUEST_TIER, RateLimits, Tier};

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use relay_proto::admin::v1 as proto;
 
 use crate::domain::{Meters, RateLimits, Role, Tier};
+use crate::engines::AgentAddress;
 use crate::events::{Event, Severity};
 use crate::fleet::{Backend, BreakerState, Health, StateWord};
 use crate::ledger::{Price, Rates, UsageRow, UsageStatus};
@@ -212,7 +213,11 @@ pub(super) fn backend(backend: &Backend) -> proto::Backend {
     };
     proto::Backend {
         backend_id: spec.id.to_string(),
-        provider_id: String::new(),
+        provider_id: spec
+            .base_url
+            .parse::<AgentAddress>()
+            .map(|address| address.provider.to_string())
+            .unwrap_or_default(),
         dialect: spec.dialect.as_str().to_owned(),
         engine: spec.kind.as_str().to_owned(),
         base_url: spec.base_url.clone(),

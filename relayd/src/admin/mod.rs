@@ -13,6 +13,7 @@ mod change;
 mod convert;
 mod error;
 mod page;
+mod provider;
 mod roles;
 mod serve;
 mod services;
@@ -48,6 +49,15 @@ pub struct About {
     pub version: &'static str,
     /// The commit it was built from.
     pub commit: &'static str,
+}
+
+/// Where agents dial in, for invitations.
+#[derive(Clone, Debug)]
+pub struct FleetDoor {
+    /// `host:port`, as advertised.
+    pub addr: String,
+    /// The authority that agents trust, PEM.
+    pub ca_pem: String,
 }
 
 /// What every stream needs: when to end.

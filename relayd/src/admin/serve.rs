@@ -19,17 +19,18 @@ use super::services::keys::{Keys, KeysView};
 use super::services::models::Models;
 use super::services::operators::Operators;
 use super::services::overview::{Overview, OverviewView};
+use super::services::providers::{ProvidersNoun, ProvidersView};
 use super::services::session::Session;
 use super::services::usage::{RequestsView, Usage};
 use super::tls::{self, AdminError};
 use super::today::Today;
 use super::watch::Shared;
-use super::{About, Streams, now_ms};
+use super::{About, FleetDoor, Streams, now_ms};
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::config::AdminListener;
 use crate::events::Events;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Providers};
 use crate::identity::Identity;
 use crate::observe::Observe;
 use crate::store::Store;
@@ -64,6 +65,10 @@ pub struct Parts {
     pub catalogue: Catalogue,
     /// Backends.
     pub fleet: Fleet,
+    /// Providers.
+    pub providers: Providers,
+    /// Where their agents dial in.
+    pub door: FleetDoor,
     /// What runs now.
     pub observe: Observe,
     /// What happened.
@@ -155,6 +160,11 @@ impl Admin {
                 BackendsServiceServer,
                 services.backends
             ))
+            .add_service(bounded!(
+                providers_service_server,
+                ProvidersServiceServer,
+                services.providers
+            ))
             .add_service(bounded!(usage_service_server, UsageServiceServer, services.usage))
             .add_service(bounded!(events_service_server, EventsServiceServer, services.events))
             .add_service(bounded!(audit_service_server, AuditServiceServer, services.audit));
@@ -182,6 +192,7 @@ struct Services {
     models: Models,
     catalogue: CatalogueDocuments,
     backends: Backends,
+    providers: ProvidersNoun,
     usage: Usage,
     events: EventsNoun,
     audit: AuditNoun,
@@ -189,7 +200,8 @@ struct Services {
 
 impl Services {
     fn new(parts: Parts, stop: CancellationToken) -> Self {
-        let Parts { store, identity, catalogue, fleet, observe, events, about } = parts;
+        let Parts { store, identity, catalogue, fleet, providers, door, observe, events, about } =
+            parts;
         let audit = Audit::new(store.clone());
         let changes = Changes::new(audit.clone(), events.clone());
         let streams = Streams { stop, identity: identity.clone() };
@@ -218,7 +230,7 @@ impl Services {
             },
             keys: Keys {
                 store: store.clone(),
-                identity,
+                identity: identity.clone(),
                 changes: changes.clone(),
                 view: keys.clone(),
                 watched: Shared::new(keys),
@@ -237,8 +249,17 @@ impl Services {
                 store: store.clone(),
                 fleet: fleet.clone(),
                 catalogue,
-                changes,
+                changes: changes.clone(),
                 view: Shared::new(BackendsView(fleet)),
+                streams: streams.clone(),
+            },
+            providers: ProvidersNoun {
+                store: store.clone(),
+                identity,
+                providers: providers.clone(),
+                door,
+                changes,
+                view: Shared::new(ProvidersView(providers)),
                 streams: streams.clone(),
             },
             usage: Usage {

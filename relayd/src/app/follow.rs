@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::{Catalogue, CatalogueSnapshot};
 use crate::domain::{BackendId, ModelName, Source};
-use crate::engines::EngineKind;
+use crate::engines::{AgentAddress, EngineKind};
 use crate::events::{EventKind, Events, Severity};
 use crate::fleet::{BackendSpec, Fleet, FleetEvent, Intake, ServedModel, Trust, What};
 use crate::store::{IntakeRow, Store, StoreError};
@@ -59,6 +59,13 @@ pub(super) async fn apply(
             model: served.model,
             upstream: served.upstream,
         });
+        let trust = match kind {
+            _ if AgentAddress::is_meant(&row.url) => Trust::Provider,
+            EngineKind::Commercial => Trust::Commercial,
+            EngineKind::Llamacpp | EngineKind::Vllm | EngineKind::Ollama | EngineKind::Unknown => {
+                Trust::Own
+            }
+        };
         specs.push(BackendSpec {
             id: row.id,
             base_url: row.url,
@@ -69,7 +76,7 @@ pub(super) async fn apply(
             max_concurrency: row.max_concurrency,
             queue_limit: row.queue,
             weight: row.weight,
-            trust: if kind == EngineKind::Commercial { Trust::Commercial } else { Trust::Own },
+            trust,
             intake: match row.intake {
                 IntakeRow::Open => Intake::Open,
                 IntakeRow::Cordoned => Intake::Cordoned,

@@ -5,6 +5,7 @@
 
 mod bound;
 mod error;
+mod fleet_tls;
 mod follow;
 mod run;
 mod watch;
@@ -16,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use bound::Bound;
 pub use error::AppError;
+pub use fleet_tls::FleetTls;
 
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Secret, StoreKind};
 use crate::events::{EventWriter, Events};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Providers};
 use crate::gpu::{LocalHost, Sampler};
 use crate::identity::{Identity, PEPPER_MIN_BYTES, Peppers};
 use crate::inference::{Bounds, Inference};
@@ -45,7 +47,7 @@ pub struct App {
     config: Config,
     program: Program,
     bound: Bound,
-    fleet_authority: Option<FleetTls>,
+    fleet_tls: FleetTls,
     stop: CancellationToken,
     parts: Parts,
     sampler: Sampler,
@@ -67,6 +69,8 @@ pub struct Parts {
     pub identity: Identity,
     /// Who serves.
     pub fleet: Fleet,
+    /// Independent owners of GPUs.
+    pub providers: Providers,
     /// Who serves next.
     pub router: Router,
     /// What runs now.
@@ -77,14 +81,6 @@ pub struct Parts {
     pub metering: Metering,
     /// The use case.
     pub inference: Inference,
-}
-
-/// The fleet listener's certificate, PEM.
-pub struct FleetTls {
-    /// The chain.
-    pub cert_pem: String,
-    /// Its key; wiped when dropped.
-    pub key_pem: zeroize::Zeroizing<String>,
 }
 
 /// Where the listeners are.
@@ -110,7 +106,7 @@ impl App {
     pub async fn build(
         config: Config,
         program: Program,
-        fleet_authority: Option<FleetTls>,
+        fleet_tls: FleetTls,
     ) -> Result<Self, AppError> {
         let peppers = peppers(&config)?;
         let bound = Bound::bind(&config.listener).await?;
@@ -122,6 +118,13 @@ impl App {
         let key_cache = config.identity.key_cache;
         let identity = Identity::new(store.clone(), catalogue.clone(), peppers, key_cache);
         let fleet = Fleet::new();
+        let providers = Providers::new(
+            store.clone(),
+            identity.clone(),
+            catalogue.clone(),
+            fleet.clone(),
+            events.clone(),
+        );
         let router = Router::new(fleet.clone(), rand::random());
         let observe = Observe::new();
         let sampler = Sampler::start(&config.gpu, &config.data_dir.0).map_err(|error| {
@@ -136,6 +139,7 @@ impl App {
             catalogue,
             identity,
             fleet,
+            providers,
             router,
             observe,
             host: sampler.host(),
@@ -146,7 +150,7 @@ impl App {
             config,
             program,
             bound,
-            fleet_authority,
+            fleet_tls,
             stop: CancellationToken::new(),
             parts,
             sampler,

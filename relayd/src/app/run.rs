@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, AppError, FleetTls, Parts, follow, watch};
-use crate::admin::{self, About, Admin};
+use super::{App, AppError, Parts, follow, watch};
+use crate::admin::{self, About, Admin, FleetDoor};
 use crate::api::{
     self, Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Hosts, ListenBounds, Reads,
     TrustedProxies,
 };
 use crate::config::Config;
 use crate::events::{EventKind, Severity};
-use crate::fleet_edge::FleetEdge;
+use crate::fleet_edge::{FleetEdge, Welcomes};
 use crate::ops::{self, Ops};
 use crate::supervisor::{Supervisor, Weight};
 use crate::telemetry::Telemetry;
@@ -45,7 +45,7 @@ pub(super) async fn run(
         config,
         program,
         bound,
-        fleet_authority,
+        fleet_tls,
         stop,
         parts,
         sampler,
@@ -53,6 +53,8 @@ pub(super) async fn run(
         healthy,
         readiness,
     } = app;
+    let fleet_addr =
+        config.fleet.advertise_addr.clone().unwrap_or_else(|| bound.addresses().fleet.to_string());
     let stops = Stops { accept: CancellationToken::new(), rest: CancellationToken::new() };
     let (healthy, health) = healthy;
     let mut faces = Supervisor::new(stop.clone());
@@ -82,7 +84,9 @@ pub(super) async fn run(
     }
     let about =
         About { name: config.name.0.clone(), version: program.version, commit: program.commit };
-    let plane = Admin::new(bound.admin, &config.listener.admin, admin_parts(&parts, about))
+    let fleet_door = FleetDoor { addr: fleet_addr.clone(), ca_pem: fleet_tls.ca_pem.clone() };
+    let admin_parts = admin_parts(&parts, fleet_door, about);
+    let plane = Admin::new(bound.admin, &config.listener.admin, admin_parts)
         .map_err(|error| AppError::Setting(error.to_string()))?;
     tasks.spawn("admin", Weight::Critical, plane.serve(stops.rest.clone()));
     let ops = Ops {
@@ -93,11 +97,12 @@ pub(super) async fn run(
     let bounds = ListenBounds { max_connections: OPS_CONNECTIONS, ..listen_bounds(&config) };
     let serving = api::serve(bound.ops, None, ops::router(ops), bounds, stops.rest.clone());
     tasks.spawn("ops", Weight::Critical, serving);
-    if let Some(FleetTls { cert_pem, key_pem }) = &fleet_authority {
-        let door = FleetEdge::new(cert_pem, key_pem)
+    let welcomes =
+        Welcomes { relay_name: config.name.0.clone(), replicas: vec![fleet_addr.clone()] };
+    let door =
+        FleetEdge::new(&fleet_tls.cert_pem, &fleet_tls.key_pem, parts.providers.clone(), welcomes)
             .map_err(|error| AppError::Setting(error.to_string()))?;
-        tasks.spawn("fleet", Weight::Critical, door.serve(bound.fleet, stops.rest.clone()));
-    }
+    tasks.spawn("fleet", Weight::Critical, door.serve(bound.fleet, stops.rest.clone()));
 
     // Whoever is told that relayd serves may end it from that moment on.
     let mut signals = Signals::take()?;
@@ -216,12 +221,14 @@ fn face(
     })
 }
 
-fn admin_parts(parts: &Parts, about: About) -> admin::Parts {
+fn admin_parts(parts: &Parts, door: FleetDoor, about: About) -> admin::Parts {
     admin::Parts {
         store: parts.store.clone(),
         identity: parts.identity.clone(),
         catalogue: parts.catalogue.clone(),
         fleet: parts.fleet.clone(),
+        providers: parts.providers.clone(),
+        door,
         observe: parts.observe.clone(),
         events: parts.events.clone(),
         about,

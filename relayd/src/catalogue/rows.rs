@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::Scope;
+use crate::engines::AgentAddress;
 use crate::ledger::Price;
 use crate::store::{
     BackendModel, BackendRow, CatalogueRows, IntakeRow, Model as ModelRow, StoreError, Versioned,
@@ -57,7 +58,12 @@ pub(super) fn desired(
     let mut desired = Desired {
         tiers: rows.tiers.iter().map(|tier| tier.row.clone()).collect(),
         models: rows.models.iter().map(|known| model(&known.row)).collect(),
-        backends: backends.iter().map(|known| backend(&known.row)).collect::<Result<_, _>>()?,
+        backends: backends
+            .iter()
+            // Providers' engines follow from approvals, not from documents.
+            .filter(|known| !AgentAddress::is_meant(&known.row.url))
+            .map(|known| backend(&known.row))
+            .collect::<Result<_, _>>()?,
     };
     desired.sort();
     Ok(desired)

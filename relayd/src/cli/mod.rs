@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 78 a configuration that is refused (`EX_CONFIG`).
 
 pub mod admin;
+pub mod agent;
 pub mod dev;
 pub mod ledger;
 pub mod output;
@@ -46,6 +47,7 @@ enum Command {
     /// The ledger: prove its invariants.
     Ledger(ledger::LedgerArgs),
     Admin(Box<admin::AdminArgs>),
+    Agent(agent::AgentArgs),
     Pki(pki::PkiArgs),
 }
 
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(arguments) => serve::migrate(&arguments),
         Command::Ledger(arguments) => ledger::main(arguments),
         Command::Admin(arguments) => admin::main(*arguments),
+        Command::Agent(arguments) => agent::main(arguments),
         Command::Pki(arguments) => pki::main(arguments),
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{PROGRAM, configuration, output, runtime};
-use crate::app::{App, Parts, store_options};
+use crate::app::{App, FleetTls, Parts, store_options};
 use crate::catalogue::Document;
 use crate::config::Config;
 use crate::domain::Role;
@@ -64,7 +64,8 @@ fn finish(file: &Path, work: impl AsyncFnOnce(Config) -> Result<(), String>) -> 
 async fn run(config: Config, telemetry: &telemetry::Telemetry) -> Result<(), String> {
     let files = config.catalogue.files.clone();
     let token = config.in_data_dir("operator-token");
-    let app = App::build(config, PROGRAM, None).await.map_err(|error| error.to_string())?;
+    let fleet_tls = FleetTls::open(&config).map_err(|error| error.to_string())?;
+    let app = App::build(config, PROGRAM, fleet_tls).await.map_err(|error| error.to_string())?;
     first_catalogue(app.parts(), &files).await?;
     first_operator(app.parts(), &token).await?;
     app.follow_catalogue().await.map_err(|error| error.to_string())?;

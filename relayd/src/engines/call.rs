@@ -11,10 +11,9 @@ use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Engine;
-use super::cause;
 use super::error::{EngineError, Said, read_refusal};
 use super::first::{HEAD_MAX_BYTES, Head, judge, judge_end, reported};
-use super::transport::{Body, Outgoing};
+use super::transport::{Body, Broken, Outgoing};
 use crate::wire::{Dialect, EngineKind};
 
 /// Largest whole answer, in bytes: far above any chat answer, small enough to hold in memory.
@@ -178,7 +177,7 @@ async fn begin(dialect: Dialect, mut body: Body) -> Result<ReplyStream, EngineEr
                 Head::More | Head::Good => Ok(ReplyStream { head: Some(head), body: None }),
             };
         };
-        let chunk = chunk.map_err(|error| early(&error))?;
+        let chunk = chunk.map_err(early)?;
         // Nearly always the first chunk holds the first event and nothing is copied.
         head = if head.is_empty() {
             chunk
@@ -210,7 +209,7 @@ async fn whole(mut body: Body, until: Instant) -> Result<Bytes, EngineError> {
             false => EngineError::idle(),
         })?;
         let Some(chunk) = next else { break };
-        let chunk = chunk.map_err(|error| early(&error))?;
+        let chunk = chunk.map_err(early)?;
         if joined.len().max(all.len()) + chunk.len() > WHOLE_MAX_BYTES {
             let large = EngineError::mismatch("the answer is larger than 32 MiB");
             return Err(EngineError { retry: super::Retry::Never, ..large });
@@ -237,11 +236,8 @@ async fn whole(mut body: Body, until: Instant) -> Result<Bytes, EngineError> {
 }
 
 /// A connection that broke before anything was handed over: another backend may do better.
-fn early(error: &reqwest::Error) -> EngineError {
-    EngineError {
-        retry: super::Retry::SafeElsewhere,
-        ..EngineError::cut(cause::of_connection(error))
-    }
+fn early(Broken(cause): Broken) -> EngineError {
+    EngineError { retry: super::Retry::SafeElsewhere, ..EngineError::cut(cause) }
 }
 
 /// A refusal by status, with what its body says.
@@ -278,8 +274,7 @@ impl Stream for ReplyStream {
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         body.poll_next_unpin(cx).map(|item| {
-            let broken = |error: reqwest::Error| EngineError::cut(cause::of_connection(&error));
-            let item = item.map(|chunk| chunk.map_err(broken));
+            let item = item.map(|chunk| chunk.map_err(|Broken(cause)| EngineError::cut(cause)));
             if !matches!(item, Some(Ok(_))) {
                 // The connection goes back to its pool, or is closed, at once.
                 self.body = None;

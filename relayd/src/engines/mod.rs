@@ -23,8 +23,10 @@ mod size;
 mod tests;
 mod timed;
 mod transport;
+mod uplink;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use crate::wire::{Dialect, EngineKind, KindError};
 pub use call::{ChatCall, Reply, ReplyStream, WHOLE_MAX_BYTES};
@@ -34,8 +36,13 @@ pub use probe::{ListedModel, PROBE_TIMEOUT, Probe};
 pub use size::{EngineSize, size};
 pub use timed::Timed;
 pub use transport::SetupError;
+pub use uplink::{
+    AgentAddress, AgentAddressError, ENGINE_NAME_MAX_BYTES, Filled, Uplink, UplinkBody, UplinkSlot,
+    is_engine_name,
+};
 
 use transport::{Pool, Transport};
+use uplink::Reversed;
 
 /// How to reach an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +73,12 @@ impl Engine {
     pub fn new(spec: &EngineSpec) -> Result<Self, SetupError> {
         let pool = Pool::new(&spec.base_url, spec.dialect, spec.credential_file.as_deref())?;
         Ok(Self { spec: spec.clone(), transport: Transport::Pool(pool) })
+    }
+
+    /// Sets up an engine behind an agent, over whatever connection stands in the slot then.
+    #[must_use]
+    pub fn over(spec: &EngineSpec, slot: Arc<UplinkSlot>, engine: &str) -> Self {
+        Self { spec: spec.clone(), transport: Transport::Reversed(Reversed::new(slot, engine)) }
     }
 
     /// What it was set up from.

@@ -9,10 +9,9 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Engine;
-use super::cause;
 use super::error::{EngineError, read_refusal};
 use super::kind::models_path;
-use super::transport::Outgoing;
+use super::transport::{Broken, Outgoing};
 use crate::wire::{Dialect, EngineKind};
 
 /// How long a probe may take, connection included.
@@ -150,8 +149,7 @@ impl Engine {
             let (head, mut body) = self.transport.send(out).await?.into_parts();
             let mut all = BytesMut::new();
             while let Some(chunk) = body.next().await {
-                let chunk =
-                    chunk.map_err(|error| EngineError::cut(cause::of_connection(&error)))?;
+                let chunk = chunk.map_err(|Broken(cause)| EngineError::cut(cause))?;
                 if all.len() + chunk.len() > ANSWER_MAX_BYTES {
                     return Err(EngineError::mismatch("the answer is larger than 1 MiB"));
                 }

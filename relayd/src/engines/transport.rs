@@ -1,21 +1,27 @@
-//! How bytes reach an engine: today a pool of HTTP connections to one base URL.
+//! How bytes reach an engine: a pool of HTTP connections to one base URL, or a provider's own
+//! connection.
 //!
 //! Requests carry only headers from our own list; nothing a client sent passes through by name.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyDataStream;
+use hyper::body::Incoming;
 use url::Url;
 
 use super::cause;
 use super::credential::Credential;
 use super::error::EngineError;
+use super::uplink::Reversed;
 use crate::domain::Code;
 use crate::wire::Dialect;
 
@@ -65,6 +71,8 @@ pub enum SetupError {
 pub(crate) enum Transport {
     /// A pool of connections of our own.
     Pool(Pool),
+    /// A connection that a provider's agent opened.
+    Reversed(Reversed),
 }
 
 /// Pooled connections to one base URL.
@@ -95,8 +103,16 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) closes: bool,
 }
 
-/// The body of an answer.
-pub(crate) type Body = BodyDataStream<reqwest::Body>;
+/// The body of an answer, as it arrives.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Pool(BodyDataStream<reqwest::Body>),
+    Reversed(BodyDataStream<Incoming>),
+}
+
+/// A body that broke off, and how.
+#[derive(Debug)]
+pub(crate) struct Broken(pub(crate) &'static str);
 
 impl Transport {
     /// Sends a request; ends with the head of the answer. Dropping the future or the answer's
@@ -107,6 +123,10 @@ impl Transport {
     ) -> Result<http::Response<Body>, EngineError> {
         match self {
             Self::Pool(pool) => pool.send(out).await,
+            Self::Reversed(reversed) => {
+                let response = reversed.send(out).await?;
+                Ok(response.map(|body| Body::Reversed(BodyDataStream::new(body))))
+            }
         }
     }
 }
@@ -116,8 +136,41 @@ impl Transport {
     pub(crate) async fn refresh(&self) {
         match self {
             Self::Pool(Pool { credential: Some(credential), .. }) => credential.refresh().await,
-            Self::Pool(_) => {}
+            Self::Pool(_) | Self::Reversed(_) => {}
         }
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, Broken>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.get_mut() {
+            Self::Pool(body) => body.poll_next_unpin(cx).map(|item| {
+                item.map(|chunk| chunk.map_err(|error| Broken(cause::of_connection(&error))))
+            }),
+            Self::Reversed(body) => body.poll_next_unpin(cx).map(|item| {
+                item.map(|chunk| chunk.map_err(|error| Broken(cause::of_connection(&error))))
+            }),
+        }
+    }
+}
+
+/// The headers that a request carries to an engine, whichever way it goes.
+pub(crate) fn passed_on(out: &Outgoing<'_>, headers: &mut HeaderMap) {
+    headers.insert(ACCEPT, HeaderValue::from_static(out.accept));
+    let passed = [
+        ("traceparent", out.traceparent),
+        ("tracestate", out.tracestate),
+        ("x-request-id", out.request_id),
+    ];
+    for (name, value) in passed {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if out.body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
 }
 
@@ -158,27 +211,16 @@ impl Pool {
         if let Some(credential) = &self.credential {
             credential.put(&mut headers);
         }
-        headers.insert(ACCEPT, HeaderValue::from_static(out.accept));
+        passed_on(&out, &mut headers);
         if out.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let passed = [
-            ("traceparent", out.traceparent),
-            ("tracestate", out.tracestate),
-            ("x-request-id", out.request_id),
-        ];
-        for (name, value) in passed {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
         let mut request = self.client.request(out.method, format!("{}{}", self.base, out.path));
         if let Some(body) = out.body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request = request.body(body);
         }
         let response = request.headers(headers).send().await.map_err(|error| failed(&error))?;
-        Ok(http::Response::from(response).map(BodyDataStream::new))
+        Ok(http::Response::from(response).map(|body| Body::Pool(BodyDataStream::new(body))))
     }
 }
 

@@ -35,6 +35,28 @@ pub enum EventKind {
     BreakerOpened,
     /// A backend's breaker closed.
     BreakerClosed,
+    /// A provider's key was let in for the first time.
+    ProviderJoined,
+    /// A provider's agent is connected.
+    ProviderConnected,
+    /// A provider's agent is not connected any more.
+    ProviderDisconnected,
+    /// A provider was examined and waits for a decision.
+    ProviderPending,
+    /// Something about a provider changed.
+    ProviderChanged,
+    /// A provider serves from now on.
+    ProviderApproved,
+    /// A provider was refused.
+    ProviderRejected,
+    /// A provider serves no more for now.
+    ProviderSuspended,
+    /// A provider went.
+    ProviderLeft,
+    /// An invitation for providers was made.
+    InvitationCreated,
+    /// An invitation was withdrawn.
+    InvitationWithdrawn,
     /// A customer was made.
     CustomerCreated,
     /// A customer was changed.
@@ -81,7 +103,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 47] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -97,6 +119,17 @@ impl EventKind {
         Self::BackendWeighted,
         Self::BreakerOpened,
         Self::BreakerClosed,
+        Self::ProviderJoined,
+        Self::ProviderConnected,
+        Self::ProviderDisconnected,
+        Self::ProviderPending,
+        Self::ProviderChanged,
+        Self::ProviderApproved,
+        Self::ProviderRejected,
+        Self::ProviderSuspended,
+        Self::ProviderLeft,
+        Self::InvitationCreated,
+        Self::InvitationWithdrawn,
         Self::CustomerCreated,
         Self::CustomerUpdated,
         Self::CustomerCredited,
@@ -139,6 +172,17 @@ impl EventKind {
             Self::BackendWeighted => "backend.weighted",
             Self::BreakerOpened => "breaker.opened",
             Self::BreakerClosed => "breaker.closed",
+            Self::ProviderJoined => "provider.joined",
+            Self::ProviderConnected => "provider.connected",
+            Self::ProviderDisconnected => "provider.disconnected",
+            Self::ProviderPending => "provider.pending",
+            Self::ProviderChanged => "provider.changed",
+            Self::ProviderApproved => "provider.approved",
+            Self::ProviderRejected => "provider.rejected",
+            Self::ProviderSuspended => "provider.suspended",
+            Self::ProviderLeft => "provider.left",
+            Self::InvitationCreated => "invitation.created",
+            Self::InvitationWithdrawn => "invitation.withdrawn",
             Self::CustomerCreated => "customer.created",
             Self::CustomerUpdated => "customer.updated",
             Self::CustomerCredited => "customer.credited",

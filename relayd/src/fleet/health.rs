@@ -72,7 +72,7 @@ fn is_current(snapshot: &Snapshot, id: &BackendId, prober: &Prober) -> bool {
 async fn probe(backend: Arc<Backend>, mut rng: SmallRng, stop: CancellationToken) {
     let runtime = &backend.runtime;
     let interval = match backend.spec.trust {
-        Trust::Own => INTERVAL,
+        Trust::Own | Trust::Provider => INTERVAL,
         Trust::Commercial => INTERVAL_COMMERCIAL,
     };
     loop {

@@ -12,11 +12,13 @@ mod breaker;
 mod gauges;
 mod health;
 mod notice;
+mod providers;
 mod runtime;
 mod sketch;
 mod spec;
 #[cfg(test)]
 pub(crate) mod tests;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,10 @@ use tokio_util::sync::CancellationToken;
 pub use breaker::BreakerState;
 pub(crate) use breaker::Ticket;
 pub use notice::{FleetEvent, What};
+pub use providers::{
+    Benchmark, Decision, EngineEvidence, EngineReport, Evidence, Greeting, LiveProvider,
+    ModelEvidence, Provider, Providers, Refusal, RefusalKind, Session,
+};
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};
 pub use spec::{
@@ -36,9 +42,10 @@ pub use spec::{
     Trust, WEIGHT_MAX,
 };
 
-use crate::domain::BackendId;
-use crate::engines::Engine;
+use crate::domain::{BackendId, ProviderId};
+use crate::engines::{AgentAddress, Engine, UplinkSlot};
 use notice::Notices;
+use uplinks::Uplinks;
 
 /// A backend's state in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +78,7 @@ struct Shared {
     /// Held while a new snapshot is made, so that two changes do not undo one another.
     changing: Mutex<()>,
     notices: Notices,
+    uplinks: Uplinks,
 }
 
 impl StateWord {
@@ -111,7 +119,8 @@ impl Fleet {
     pub fn new() -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
         let (changing, notices) = (Mutex::new(()), Notices::new());
-        Self { shared: Arc::new(Shared { snapshot, changing, notices }) }
+        let uplinks = Uplinks::default();
+        Self { shared: Arc::new(Shared { snapshot, changing, notices, uplinks }) }
     }
 
     /// All backends as they are set up now.
@@ -217,6 +226,24 @@ impl Fleet {
         tokio::join!(health::run(self, rand::random(), &stop), gauges::run(self, &stop));
     }
 
+    /// The place of a provider's connection; its engines are reached over what stands there.
+    #[must_use]
+    pub fn uplink(&self, provider: &ProviderId) -> Arc<UplinkSlot> {
+        self.shared.uplinks.slot(provider)
+    }
+
+    /// A provider's connection came or went: its backends are asked at once, and without a
+    /// connection they are down without being asked.
+    pub fn uplink_changed(&self, provider: &ProviderId) {
+        let here = self.uplink(provider).is_filled();
+        for backend in self.snapshot().backends() {
+            let address = backend.spec.base_url.parse::<AgentAddress>();
+            if address.is_ok_and(|address| address.provider == *provider) {
+                backend.runtime.uplink_changed(here);
+            }
+        }
+    }
+
     /// Counts changes of what backends are and how they are (not of their load and figures, which
     /// change with every request: read those when you show them).
     #[must_use]
@@ -259,17 +286,21 @@ impl Fleet {
         spec.check()?;
         let engine = match known {
             Some(known) if *known.engine.spec() == spec.engine() => Arc::clone(&known.engine),
-            _ => {
-                let engine = Engine::new(&spec.engine())
-                    .map_err(|error| ApplyError::Engine { id: spec.id.clone(), error })?;
-                Arc::new(engine)
-            }
+            _ => Arc::new(self.engine(&spec)?),
         };
         let runtime = match known {
             Some(known) => Arc::clone(&known.runtime),
             None => Arc::new(Runtime::new(spec.id.clone(), self.shared.notices.clone())),
         };
         Ok(Backend { spec, engine, runtime })
+    }
+
+    fn engine(&self, spec: &BackendSpec) -> Result<Engine, ApplyError> {
+        if let Ok(AgentAddress { provider, engine }) = spec.base_url.parse() {
+            return Ok(Engine::over(&spec.engine(), self.uplink(&provider), &engine));
+        }
+        Engine::new(&spec.engine())
+            .map_err(|error| ApplyError::Engine { id: spec.id.clone(), error })
     }
 
     fn changing(&self) -> std::sync::MutexGuard<'_, ()> {

@@ -354,6 +354,20 @@ impl Runtime {
         self.notices.tell(FleetEvent { backend: self.id.clone(), what });
     }
 
+    /// The connection over which it is reached came or went.
+    pub(crate) fn uplink_changed(&self, here: bool) {
+        if here {
+            self.probe_soon.notify_one();
+            return;
+        }
+        {
+            let mut inner = self.lock();
+            // One that was up needs no more proof; what it was before counts for nothing.
+            inner.failed_probes = PROBES_TO_DOWN;
+        }
+        self.probed(Probe::Down("the provider is not connected".to_owned()));
+    }
+
     /// Forgets what is known of the engine behind it, because another one stands there now.
     pub(crate) fn engine_replaced(&self) {
         let mut inner = self.lock();

@@ -37,6 +37,8 @@ pub enum Trust {
     Own,
     /// A commercial API that bills for what it runs, also when nobody reads it.
     Commercial,
+    /// An independent provider, reached over its own connection.
+    Provider,
 }
 
 /// One model on a backend.

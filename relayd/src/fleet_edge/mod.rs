@@ -1,8 +1,18 @@
-//! The door that providers dial in through: TLS with a certificate of relayd's own authority.
+//! The door that providers dial in through: TLS with a certificate of relayd's own authority, a
+//! greeting, and then HTTP/2 with the roles turned.
 //!
-//! A caller must speak TLS and offer [`ALPN`]; anybody else is cut during the handshake. No agent
-//! protocol runs over it yet, so a caller that got that far is told goodbye by a close: the
-//! listener takes no bytes, keeps no state and can be reached safely from anywhere.
+//! A caller must speak TLS and offer the protocol, prove its key over this very connection, and be
+//! let in by the fleet; anybody else is cut or told why not, within ten seconds. It knows the
+//! frames and the connection; who is a provider and what becomes of it is the fleet's business.
+//!
+//! Invariants: greetings under way are bounded, and so are sessions; nothing of a caller is stored
+//! before its signature held; a session that answers no ping is ended, and with it everything
+//! that waits on it.
+
+mod greeting;
+mod session;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +20,20 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// The protocol that an agent must offer in its handshake.
-pub const ALPN: &[u8] = b"relay-fleet/1";
-/// Handshakes at once; more callers wait in the kernel.
-const HANDSHAKES_MAX: usize = 64;
-/// Longest handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::fleet::Providers;
+use crate::handshake::{ALPN, GREETING_TIMEOUT};
+
+/// Greetings at once; more callers wait in the kernel.
+const GREETINGS_MAX: usize = 64;
+/// Sessions at once: far more hosts than one relay serves, and a bound on memory.
+const SESSIONS_MAX: usize = 4096;
 
 /// Why the listener cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +46,25 @@ pub enum FleetEdgeError {
     Tls(#[from] rustls::Error),
 }
 
-/// The listener's TLS side.
+/// What this relay tells an agent of itself.
+#[derive(Clone, Debug)]
+pub struct Welcomes {
+    /// What it calls itself.
+    pub relay_name: String,
+    /// Where agents reach it.
+    pub replicas: Vec<String>,
+}
+
+/// The listener's TLS side, and whom it asks.
 #[derive(Clone)]
 pub struct FleetEdge {
     acceptor: TlsAcceptor,
+    door: Arc<Door>,
+}
+
+struct Door {
+    providers: Providers,
+    welcomes: Welcomes,
 }
 
 impl FleetEdge {
@@ -46,7 +72,12 @@ impl FleetEdge {
     ///
     /// # Errors
     /// When they are not PEM or do not belong together.
-    pub fn new(cert_pem: &str, key_pem: &str) -> Result<Self, FleetEdgeError> {
+    pub fn new(
+        cert_pem: &str,
+        key_pem: &str,
+        providers: Providers,
+        welcomes: Welcomes,
+    ) -> Result<Self, FleetEdgeError> {
         let chain =
             CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
@@ -56,10 +87,11 @@ impl FleetEdge {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         tls.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(tls)) })
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        Ok(Self { acceptor, door: Arc::new(Door { providers, welcomes }) })
     }
 
-    /// Takes callers until `stop` fires.
+    /// Takes callers until `stop` fires, and ends their sessions then.
     ///
     /// # Errors
     /// When the listener itself breaks.
@@ -68,17 +100,22 @@ impl FleetEdge {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
+        let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
+        // Owned here; it is empty when this ends.
         let mut callers = JoinSet::new();
         loop {
-            let place = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                Some(_) = callers.join_next(), if !callers.is_empty() => continue,
-                place = Arc::clone(&places).acquire_owned() => place,
+            let place = async {
+                let session = Arc::clone(&sessions).acquire_owned().await;
+                (session, Arc::clone(&greetings).acquire_owned().await)
             };
-            let Ok(place) = place else { return Ok(()) };
+            let (session_place, greeting_place) = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = callers.join_next(), if !callers.is_empty() => continue,
+                places = place => places,
+            };
             let (socket, address) = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
                 accepted = listener.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
@@ -89,20 +126,30 @@ impl FleetEdge {
                     }
                 },
             };
-            let acceptor = self.acceptor.clone();
+            let (edge, stop) = (self.clone(), stop.clone());
             callers.spawn(async move {
-                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket));
-                match handshake.await {
-                    Ok(Ok(mut caller)) if caller.get_ref().1.alpn_protocol() == Some(ALPN) => {
-                        tracing::info!(%address, "an agent dialled in, but no provider can join this relay yet");
-                        let _ = caller.shutdown().await;
+                let greeted = async {
+                    socket.set_nodelay(true)?;
+                    let tls = edge.acceptor.accept(socket).await?;
+                    greeting::greet(&edge.door, tls, address).await
+                };
+                let greeted = match timeout(GREETING_TIMEOUT, greeted).await {
+                    Ok(Ok(greeted)) => greeted,
+                    Ok(Err(error)) => {
+                        tracing::info!(%address, %error, "a caller of the fleet listener was not let in");
+                        return;
                     }
-                    Ok(Ok(_) | Err(_)) | Err(_) => {
-                        tracing::debug!(%address, "a caller of the fleet listener was cut");
+                    Err(_) => {
+                        tracing::info!(%address, "a caller of the fleet listener was too slow");
+                        return;
                     }
-                }
-                drop(place);
+                };
+                drop(greeting_place);
+                session::run(&edge.door.providers, greeted, &stop).await;
+                drop(session_place);
             });
         }
+        while callers.join_next().await.is_some() {}
+        Ok(())
     }
 }

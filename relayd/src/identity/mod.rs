@@ -6,6 +6,7 @@
 
 mod cache;
 mod customers;
+mod invitations;
 mod keys;
 mod limits;
 mod operators;
@@ -16,11 +17,14 @@ mod service;
 mod tests;
 
 pub use customers::{CreditRequest, Credited, CustomerPatch, CustomerRequest};
+pub use invitations::{
+    INVITATION_LIFE_MAX_MS, INVITATION_USES_MAX, InvitationRequest, MadeInvitation,
+};
 pub use keys::{Asked, BudgetChanged, KeyPatch, KeyRequest, MadeKey};
 pub use operators::MadeOperator;
 pub use principal::{Credential, KeyPrincipal, Principal};
 pub use secret::{
-    API_KEY_PREFIX, Digest, OPERATOR_TOKEN_PREFIX, PEPPER_MIN_BYTES, PepperError, Peppers, Secret,
-    SecretKind,
+    API_KEY_PREFIX, Digest, INVITATION_PREFIX, OPERATOR_TOKEN_PREFIX, PEPPER_MIN_BYTES,
+    PepperError, Peppers, Secret, SecretKind,
 };
 pub use service::Identity;

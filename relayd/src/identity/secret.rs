@@ -18,6 +18,9 @@ pub const API_KEY_PREFIX: &str = "relay_sk_";
 /// What an operator's token begins with.
 pub const OPERATOR_TOKEN_PREFIX: &str = "relay_op_";
 
+/// What an invitation for a provider begins with.
+pub const INVITATION_PREFIX: &str = "relay_join_";
+
 /// Random bytes of a secret; they are printed as twice as many hex digits.
 const SECRET_BYTES: usize = 24;
 
@@ -56,6 +59,8 @@ pub enum SecretKind {
     ApiKey,
     /// A token of an operator.
     Operator,
+    /// An invitation for a provider.
+    Invitation,
 }
 
 /// A secret as it is handed out once. Neither `Debug` nor anything else but [`Secret::expose`]
@@ -94,6 +99,7 @@ impl SecretKind {
         match self {
             Self::ApiKey => API_KEY_PREFIX,
             Self::Operator => OPERATOR_TOKEN_PREFIX,
+            Self::Invitation => INVITATION_PREFIX,
         }
     }
 

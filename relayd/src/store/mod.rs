@@ -29,6 +29,7 @@ mod migrate;
 mod operators;
 mod options;
 mod page;
+mod providers;
 mod recovery;
 mod row;
 mod settings;
@@ -54,6 +55,10 @@ pub use metrics::{BucketQuery, BucketRow, BucketWidth, Dims, Percentiles};
 pub use operators::{NewOperator, OPERATORS_MAX, Operator, OperatorEdit};
 pub use options::{Engine, Place, StoreOptions};
 pub use page::{PAGE_MAX, Page, Paged};
+pub use providers::{
+    INVITATIONS_MAX, InvitationRow, NewInvitation, NewProvider, OfferRow, PROVIDERS_MAX, Presented,
+    ProviderEdit, ProviderRow,
+};
 pub use recovery::Recovered;
 pub use settings::Setting;
 pub use trail::{Trail, TrailReport, TrailRow};

@@ -18,10 +18,11 @@ use super::error::StoreError;
 use super::keys::{KeyEdit, NewKey};
 use super::operators::{NewOperator, OperatorEdit};
 use super::options::Engine;
+use super::providers::{NewInvitation, NewProvider, ProviderEdit};
 use super::row::Columns;
 use super::trail::Trail;
-use super::{Store, backends, catalogue, customers, keys, operators, settings, trail};
-use crate::domain::{BackendId, CustomerId, KeyId, Tier};
+use super::{Store, backends, catalogue, customers, keys, operators, providers, settings, trail};
+use crate::domain::{BackendId, CustomerId, KeyId, ProviderId, Tier};
 use crate::ledger::Price;
 
 /// One change of what is administered. `expected` is the version the caller had read: none skips
@@ -60,6 +61,28 @@ pub enum Change {
         expected: Option<u64>,
         /// How.
         edit: OperatorEdit,
+    },
+    /// A provider that joins by an invitation.
+    NewProvider(NewProvider),
+    /// A change of a provider.
+    EditProvider {
+        /// Which.
+        id: ProviderId,
+        /// The version read.
+        expected: Option<u64>,
+        /// How.
+        edit: ProviderEdit,
+    },
+    /// A new invitation.
+    NewInvitation(NewInvitation),
+    /// An invitation that lets nobody in any more.
+    WithdrawInvitation {
+        /// Which.
+        id: String,
+        /// The version read.
+        expected: Option<u64>,
+        /// Now, milliseconds since the epoch.
+        at_ms: i64,
     },
     /// A tier as it shall be.
     PutTier {
@@ -138,6 +161,10 @@ pub enum Counter {
     Backends,
     /// Settings.
     Settings,
+    /// Providers.
+    Providers,
+    /// Invitations.
+    Invitations,
 }
 
 /// The one connection of admin writes.
@@ -167,6 +194,8 @@ impl Counter {
             Self::Catalogue => "catalogue",
             Self::Backends => "backends",
             Self::Settings => "settings",
+            Self::Providers => "providers",
+            Self::Invitations => "invitations",
         }
     }
 }
@@ -308,6 +337,14 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
         Change::NewOperator(new) => operators::insert(conn, new).await,
         Change::EditOperator { name, expected, edit } => {
             operators::edit(conn, name, *expected, edit).await
+        }
+        Change::NewProvider(new) => providers::insert(conn, new).await,
+        Change::EditProvider { id, expected, edit } => {
+            providers::edit(conn, id, *expected, edit).await
+        }
+        Change::NewInvitation(new) => providers::invite(conn, new).await,
+        Change::WithdrawInvitation { id, expected, at_ms } => {
+            providers::withdraw(conn, id, *expected, *at_ms).await
         }
         Change::PutTier { tier, expected } => catalogue::put_tier(conn, tier, *expected).await,
         Change::PutModel { model, expected } => catalogue::put_model(conn, model, *expected).await,

@@ -9,5 +9,6 @@ pub(super) mod keys;
 pub(super) mod models;
 pub(super) mod operators;
 pub(super) mod overview;
+pub(super) mod providers;
 pub(super) mod session;
 pub(super) mod usage;

@@ -20,12 +20,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{About, Admin, AdminError, Parts};
+use super::{About, Admin, AdminError, FleetDoor, Parts};
 use crate::catalogue::{Catalogue, Document};
 use crate::config::AdminListener;
 use crate::domain::Role;
 use crate::events::Events;
-use crate::fleet::{Fleet, Intake};
+use crate::fleet::{Fleet, Intake, Providers};
 use crate::identity::{Identity, Peppers};
 use crate::observe::Observe;
 use crate::store::{IntakeRow, Store, StoreOptions};
@@ -93,11 +93,22 @@ impl Plane {
             let made = identity.create_operator(role.as_str(), role, None).await.unwrap();
             tokens.push(made.token.expose().to_owned());
         }
+        let fleet = Fleet::new();
+        let providers = Providers::new(
+            store.clone(),
+            identity.clone(),
+            catalogue.clone(),
+            fleet.clone(),
+            events.clone(),
+        );
+        let door = FleetDoor { addr: "127.0.0.1:8702".into(), ca_pem: "PEM".into() };
         let parts = Parts {
             store,
             identity,
             catalogue,
-            fleet: Fleet::new(),
+            fleet,
+            providers,
+            door,
             observe: Observe::new(),
             events,
             about: About { name: "test".into(), version: "0.0.0", commit: "none" },

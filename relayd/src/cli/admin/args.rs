@@ -13,6 +13,7 @@ use super::keys::KeysVerb;
 use super::models::{ModelsVerb, TiersVerb};
 use super::operators::OperatorsVerb;
 use super::overview::OverviewVerb;
+use super::providers::ProvidersVerb;
 use super::usage::{RequestsVerb, UsageVerb};
 
 const EXAMPLES: &str = "\
@@ -23,6 +24,7 @@ Examples:
   relayd admin keys revoke key_0123456789abcdef --reason 'leaked in a log'
   relayd admin keys list --json | jq -r '.keys[].name'
   relayd admin backends drain gpu-1 --reason 'driver update'
+  relayd admin providers approve prov_0123456789abcdef
   relayd admin usage show --from 7d --by model,customer
   relayd admin apply -f config/catalogue --diff
   relayd admin --context production events watch
@@ -112,6 +114,11 @@ pub(super) enum Noun {
     Backends {
         #[command(subcommand)]
         verb: BackendsVerb,
+    },
+    /// Independent owners of GPUs: invite, look at the evidence, decide.
+    Providers {
+        #[command(subcommand)]
+        verb: ProvidersVerb,
     },
     /// What was used, in totals.
     Usage {

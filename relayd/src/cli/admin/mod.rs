@@ -19,6 +19,7 @@ mod link;
 mod models;
 mod operators;
 mod overview;
+mod providers;
 mod show;
 mod time;
 mod usage;
@@ -76,6 +77,7 @@ async fn run(arguments: AdminArgs, show: &mut Show) -> Result<(), Problem> {
         Noun::Models { verb } => models::run(&link, verb, show).await,
         Noun::Tiers { verb } => models::tiers(&link, verb, show).await,
         Noun::Backends { verb } => backends::run(&link, verb, show).await,
+        Noun::Providers { verb } => providers::run(&link, verb, show).await,
         Noun::Usage { verb } => usage::run(&link, verb, show).await,
         Noun::Requests { verb } => usage::requests(&link, verb, show).await,
         Noun::Events { verb } => history::events(&link, verb, show).await,

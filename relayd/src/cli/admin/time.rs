@@ -22,7 +22,8 @@ pub(super) fn moment(text: &str) -> Result<i64, String> {
         })
 }
 
-fn age_ms(text: &str) -> Option<i64> {
+/// The milliseconds of `30m`, `24h` or `7d`.
+pub(super) fn age_ms(text: &str) -> Option<i64> {
     let unit_ms = match text.as_bytes().last()? {
         b'm' => 60_000,
         b'h' => 3_600_000,

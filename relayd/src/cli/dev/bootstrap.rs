@@ -1,16 +1,15 @@
 //! What a development Relay begins with: a customer with credit and a superkey, an operator, an
-//! authority for the fleet listener. Made once, reused ever after.
+//! invitation for agents. Made once, reused ever after.
 
 use std::io;
 use std::path::Path;
 
 use super::secrets::{self, DevSecrets};
-use crate::app::{FleetTls, Parts};
+use crate::app::Parts;
 use crate::catalogue::DEV_TIER;
 use crate::domain::{Code, Fault, Ncr, RateLimits, Role};
-use crate::identity::{Asked, CreditRequest, CustomerRequest, KeyRequest};
+use crate::identity::{Asked, CreditRequest, CustomerRequest, InvitationRequest, KeyRequest};
 use crate::ledger::AccountError;
-use crate::pki::{AUTHORITY_DAYS, Authority, LEAF_DAYS, PkiError, Purpose, Validity};
 
 /// Credit that the developer's customer begins with.
 const CREDIT: Ncr = match Ncr::credits(1_000) {
@@ -19,8 +18,8 @@ const CREDIT: Ncr = match Ncr::credits(1_000) {
 };
 /// The developer's operator.
 const OPERATOR: &str = "dev";
-/// Where the fleet's authority lies in the data directory.
-const FLEET_PKI: &str = "fleet-pki";
+/// What lets the developer's own agents in: any number of them.
+const INVITATION: &str = "inv_0000000000000000";
 
 /// Why it could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +30,6 @@ pub(super) enum BootstrapError {
     /// A file.
     #[error("the secrets in the data directory cannot be used: {0}")]
     File(#[from] io::Error),
-    /// A certificate.
-    #[error("{0}")]
-    Pki(#[from] PkiError),
     /// A constant that does not read.
     #[error("{0}")]
     Name(String),
@@ -44,10 +40,11 @@ pub(super) async fn bootstrap(
     parts: &Parts,
     data_dir: &Path,
 ) -> Result<(DevSecrets, bool), BootstrapError> {
+    let identity = &parts.identity;
     if let Some(secrets) = DevSecrets::load(data_dir)? {
+        identity.ensure_invitation(invitation(), &secrets.join_token).await?;
         return Ok((secrets, false));
     }
-    let identity = &parts.identity;
     let customer = CustomerRequest {
         id: None,
         name: "dev".to_owned(),
@@ -93,24 +90,17 @@ pub(super) async fn bootstrap(
         operator_token: operator.token.expose().to_owned(),
         join_token: secrets::token("relay_join_")?,
     };
+    identity.ensure_invitation(invitation(), &secrets.join_token).await?;
     secrets.save(data_dir)?;
     Ok((secrets, true))
 }
 
-/// The authority of the fleet listener, PEM, and a certificate under it for loopback.
-pub(super) fn fleet_tls(data_dir: &Path) -> Result<(String, FleetTls), PkiError> {
-    let folder = data_dir.join(FLEET_PKI);
-    let authority = match Authority::load(&folder) {
-        Ok(authority) => authority,
-        Err(_) if !folder.exists() => {
-            let authority = Authority::create("relayd dev fleet", Validity::days(AUTHORITY_DAYS)?)?;
-            authority.save(&folder)?;
-            authority
-        }
-        Err(error) => return Err(error),
-    };
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-    let issued = authority.issue(&Purpose::Server(names), Validity::days(LEAF_DAYS)?)?;
-    let tls = FleetTls { cert_pem: issued.cert_pem, key_pem: issued.key_pem };
-    Ok((authority.cert_pem().to_owned(), tls))
+fn invitation() -> InvitationRequest {
+    InvitationRequest {
+        id: INVITATION.to_owned(),
+        note: "agents of a development relay".to_owned(),
+        uses: None,
+        life_ms: None,
+        actor: "relayd dev".to_owned(),
+    }
 }

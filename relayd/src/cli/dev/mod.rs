@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub use arguments::DevArgs;
 
 use super::{EXIT_CONFIG, PROGRAM, environment, output, private, runtime};
-use crate::app::App;
+use crate::app::{App, FleetTls};
 use crate::catalogue::{Document, FoundEngine, dev_document};
 use crate::config::{Config, ConfigError, load_text};
 use crate::telemetry::{self, Telemetry};
@@ -93,10 +93,9 @@ async fn serve(
     telemetry: &Telemetry,
 ) -> Result<(), String> {
     let data_dir = config.data_dir.0.clone();
-    let (fleet_ca, fleet_tls) =
-        bootstrap::fleet_tls(&data_dir).map_err(|error| error.to_string())?;
-    let app =
-        App::build(config, PROGRAM, Some(fleet_tls)).await.map_err(|error| error.to_string())?;
+    let fleet_tls = FleetTls::open(&config).map_err(|error| error.to_string())?;
+    let fleet_ca = fleet_tls.ca_pem.clone();
+    let app = App::build(config, PROGRAM, fleet_tls).await.map_err(|error| error.to_string())?;
     let toml = dev_document(engines).map_err(|error| error.to_string())?;
     let document = Document { name: "relayd dev", toml: &toml };
     app.parts().catalogue.apply(&[document], None).await.map_err(|error| error.to_string())?;

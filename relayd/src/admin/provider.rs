@@ -1,0 +1,114 @@
+//! Providers and invitations in the protocol's words.
+
+use relay_proto::admin::v1 as proto;
+
+use crate::domain::ProviderState;
+use crate::fleet::{Benchmark, EngineReport, Provider};
+use crate::store::{InvitationRow, OfferRow};
+
+pub(super) fn provider(found: &Provider) -> proto::Provider {
+    let (row, live) = (&found.row, found.live.as_ref());
+    let said = &row.presented;
+    proto::Provider {
+        provider_id: row.id.to_string(),
+        name: said.name.clone(),
+        state: state(row.state).into(),
+        state_reason: row.reason.clone(),
+        state_since_ms: row.state_since_ms,
+        payout_address: said.payout.to_string(),
+        agent_version: said.agent_version.clone(),
+        address: said.address.clone(),
+        connected: live.is_some(),
+        connected_at_ms: live.map_or(0, |live| live.connected_at_ms),
+        heard_at_ms: live.map_or(0, |live| live.heard_at_ms),
+        engines: said.engines.iter().map(|offer| engine(found, offer)).collect(),
+        examined_at_ms: found.evidence.examined_at_ms,
+        missing: found.evidence.missing.clone(),
+        max_concurrency: row.max_concurrency.unwrap_or(0),
+        joined_at_ms: row.joined_ms,
+        version: row.version,
+        public_key: hex::encode(&row.public_key),
+    }
+}
+
+fn engine(found: &Provider, offer: &OfferRow) -> proto::ProviderEngine {
+    let examined = found.evidence.engines.iter().find(|engine| engine.name == offer.name);
+    let reported = found
+        .live
+        .as_ref()
+        .and_then(|live| live.engines.iter().find(|engine| engine.name == offer.name));
+    let sold_as = |upstream: &str| {
+        let known = examined?.models.iter().find(|model| model.upstream == upstream)?;
+        known.model.as_ref().map(ToString::to_string)
+    };
+    // The newest list there is: the agent's, then the examination's, then the greeting's.
+    let listed: Vec<&String> = match (reported, examined) {
+        (Some(EngineReport { models, .. }), _) if !models.is_empty() => models.iter().collect(),
+        (_, Some(examined)) if !examined.models.is_empty() => {
+            examined.models.iter().map(|model| &model.upstream).collect()
+        }
+        _ => offer.models.iter().collect(),
+    };
+    let state = match (reported, examined) {
+        (Some(reported), _) => reported.state.clone(),
+        (None, Some(examined)) => examined.state.clone(),
+        (None, None) => String::new(),
+    };
+    proto::ProviderEngine {
+        name: offer.name.clone(),
+        kind: offer.kind.clone(),
+        dialect: offer.dialect.clone(),
+        state,
+        state_reason: reported.map(|reported| reported.reason.clone()).unwrap_or_default(),
+        running: reported.map_or(0, |reported| reported.running),
+        max_concurrency: offer.max_concurrency,
+        models: listed
+            .into_iter()
+            .map(|upstream| proto::ProviderModel {
+                model: sold_as(upstream).unwrap_or_default(),
+                upstream: upstream.clone(),
+            })
+            .collect(),
+        benchmarks: examined
+            .map(|examined| examined.benchmarks.iter().map(benchmark).collect())
+            .unwrap_or_default(),
+    }
+}
+
+fn benchmark(run: &Benchmark) -> proto::ProviderBenchmark {
+    proto::ProviderBenchmark {
+        upstream: run.upstream.clone(),
+        concurrency: run.concurrency,
+        requests: run.requests,
+        failed: run.failed,
+        ttft_p50_ms: run.ttft_p50_ms,
+        ttft_max_ms: run.ttft_max_ms,
+        tokens_per_ks: run.tokens_per_ks,
+    }
+}
+
+pub(super) const fn state(state: ProviderState) -> proto::ProviderState {
+    match state {
+        ProviderState::Joining => proto::ProviderState::Joining,
+        ProviderState::Probing => proto::ProviderState::Probing,
+        ProviderState::Pending => proto::ProviderState::Pending,
+        ProviderState::Approved => proto::ProviderState::Approved,
+        ProviderState::Rejected => proto::ProviderState::Rejected,
+        ProviderState::Suspended => proto::ProviderState::Suspended,
+        ProviderState::Left => proto::ProviderState::Left,
+    }
+}
+
+pub(super) fn invitation(row: &InvitationRow) -> proto::Invitation {
+    proto::Invitation {
+        invitation_id: row.id.clone(),
+        note: row.note.clone(),
+        uses_left: row.uses_left.unwrap_or(0),
+        unlimited: row.uses_left.is_none(),
+        expires_at_ms: row.expires_ms.unwrap_or(0),
+        created_by: row.created_by.clone(),
+        created_at_ms: row.created_ms,
+        withdrawn_at_ms: row.revoked_ms.unwrap_or(0),
+        version: row.version,
+    }
+}

@@ -1,0 +1,97 @@
+//! The provider's side: an agent that stands before local engines and dials out to a Relay.
+//!
+//! It opens no port. On the connection that it opened it serves HTTP/2 to relayd: inference below
+//! `/engine/NAME/`, on a list of routes, and the questions of `AgentService`. It uses the rooms that
+//! hold no state of a Relay and nothing else: there is no store and no customer here.
+//!
+//! Invariants: nothing but the listed routes of the configured engines, all on loopback, can be
+//! reached through it; no file of the host can be read and no program started by whoever is on the
+//! other end; headers pass in either direction only by name.
+
+mod config;
+mod dial;
+mod forward;
+mod serve;
+mod telemetry;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{AgentConfig, ConfigError, ENGINES_MAX, EngineConfig};
+pub use dial::DialError;
+
+use crate::handshake::ProviderKey;
+use dial::Dialer;
+use forward::Engines;
+
+/// What the agent tells of itself while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A session stands.
+    Connected {
+        /// With which relay.
+        relay: String,
+        /// As whom.
+        provider: String,
+        /// In which state.
+        state: String,
+    },
+    /// A session ended, or could not be had; it dials again.
+    Away {
+        /// Which address.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why an agent ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The TLS side cannot be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// The relay will never let it in; its own words.
+    #[error("the relay refuses this agent: {0}")]
+    Refused(String),
+}
+
+/// Runs an agent until `stop`. `tell` hears what happens.
+///
+/// # Errors
+/// When the relay refuses it for good, or its own settings cannot be used.
+pub async fn run(
+    config: AgentConfig,
+    key: ProviderKey,
+    version: &'static str,
+    stop: CancellationToken,
+    tell: impl Fn(Told) + Clone + Send + Sync + 'static,
+) -> Result<(), AgentError> {
+    let engines = Arc::new(Engines::new(&config.engines));
+    let dialer = Dialer::new(config, key, version, Arc::clone(&engines))
+        .map_err(|error| AgentError::Setup(error.to_string()))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn({
+        let (engines, stop) = (Arc::clone(&engines), stop.clone());
+        async move {
+            engines.watch(stop).await;
+            Ok(())
+        }
+    });
+    // The first look at the engines is over before anybody is told of them.
+    engines.looked().await;
+    tasks.spawn(dialer.keep(stop.clone(), tell));
+    let mut ended = Ok(());
+    while let Some(task) = tasks.join_next().await {
+        // A task that panicked says so itself.
+        if let Ok(Err(error)) = task {
+            ended = Err(error);
+            stop.cancel();
+        }
+    }
+    ended
+}

@@ -1,0 +1,176 @@
+//! A person's decisions about a provider, and the backends that follow from them.
+
+use super::{Evidence, Provider, Providers, now_ms};
+use crate::domain::{BackendId, Code, Fault, ProviderId, ProviderState};
+use crate::engines::AgentAddress;
+use crate::events::{EventKind, Severity};
+use crate::store::{
+    BackendModel, BackendRow, Change, IntakeRow, OfferRow, ProviderEdit, ProviderRow, StoreError,
+    Trail,
+};
+
+/// Share of requests that a provider's engine begins with, as any backend's.
+const WEIGHT: u32 = 100;
+
+/// Requests that may wait for a provider's engine.
+const QUEUE: u32 = 256;
+
+/// What a person decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Its engines serve from now on.
+    Approve,
+    /// It is not wanted; its agent is not let in any more.
+    Reject,
+    /// It serves no more for now.
+    Suspend,
+    /// It goes. Should it ever come back, it joins anew.
+    Remove,
+    /// A rejected one is looked at again.
+    Reconsider,
+}
+
+impl Decision {
+    /// The state that it leads to.
+    #[must_use]
+    pub const fn leads_to(self) -> ProviderState {
+        match self {
+            Self::Approve => ProviderState::Approved,
+            Self::Reject => ProviderState::Rejected,
+            Self::Suspend => ProviderState::Suspended,
+            Self::Remove => ProviderState::Left,
+            Self::Reconsider => ProviderState::Probing,
+        }
+    }
+
+    const fn told(self) -> (EventKind, Severity) {
+        match self {
+            Self::Approve => (EventKind::ProviderApproved, Severity::Info),
+            Self::Reject => (EventKind::ProviderRejected, Severity::Warning),
+            Self::Suspend => (EventKind::ProviderSuspended, Severity::Warning),
+            Self::Remove => (EventKind::ProviderLeft, Severity::Info),
+            Self::Reconsider => (EventKind::ProviderChanged, Severity::Info),
+        }
+    }
+}
+
+impl Providers {
+    /// Decides about a provider: its state, its backends and the record of the decision change
+    /// together or not at all.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], [`Code::VersionConflict`]; [`Code::FailedPrecondition`] when its state
+    /// does not allow it, with what is missing.
+    pub async fn decide(
+        &self,
+        id: &ProviderId,
+        decision: Decision,
+        reason: &str,
+        expected: Option<u64>,
+        trail: Option<Trail>,
+    ) -> Result<Provider, Fault> {
+        let row = self.0.store.provider(id).await?;
+        if let Some(expected) = expected
+            && expected != row.version
+        {
+            let noun = "provider";
+            return Err(StoreError::Version { noun, expected, found: row.version }.into());
+        }
+        let to = decision.leads_to();
+        if !row.state.may_become(to) {
+            return Err(Fault::new(Code::FailedPrecondition, refusal(&row, decision)));
+        }
+        let edit =
+            ProviderEdit::State { from: row.state, to, reason: reason.to_owned(), at_ms: now_ms() };
+        let mut changes = vec![Change::EditProvider { id: id.clone(), expected, edit }];
+        if to.serves() {
+            changes.extend(self.backends_of(&row).await?);
+        } else {
+            changes.extend(self.no_backends_of(id).await?);
+        }
+        self.0.store.write(changes, trail).await?;
+        let (kind, severity) = decision.told();
+        let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        self.tell(kind, severity, &row, &format!("is {to}{said}"));
+        if !to.may_connect() {
+            self.end_session(id);
+        }
+        self.changed();
+        self.0.catalogue.reload().await?;
+        Ok(self.get(id).await?)
+    }
+
+    /// The backends of a provider that serves: one for each engine with a model of the catalogue.
+    pub(super) async fn backends_of(&self, row: &ProviderRow) -> Result<Vec<Change>, StoreError> {
+        let evidence = Evidence::read(&row.evidence);
+        let existing = self.0.store.backends().await?;
+        let mut changes = Vec::new();
+        for offer in &row.presented.engines {
+            let address = AgentAddress { provider: row.id.clone(), engine: offer.name.clone() };
+            let found = evidence.engines.iter().find(|engine| engine.name == offer.name);
+            let served = found.into_iter().flat_map(|engine| &engine.models);
+            let models: Vec<_> = served
+                .filter_map(|served| {
+                    let model = served.model.clone()?;
+                    Some(BackendModel { model, upstream: served.upstream.clone() })
+                })
+                .collect();
+            if models.is_empty() {
+                continue;
+            }
+            let url = address.to_string();
+            let taken =
+                |id: &BackendId| existing.iter().any(|b| b.row.id == *id && b.row.url != url);
+            let Some(id) = name(row, offer).into_iter().find(|id| !taken(id)) else { continue };
+            let most = row.max_concurrency.unwrap_or(u32::MAX);
+            let backend = BackendRow {
+                id,
+                url,
+                dialect: offer.dialect.clone(),
+                engine: offer.kind.clone(),
+                max_concurrency: offer.max_concurrency.min(most).max(1),
+                queue: QUEUE,
+                weight: WEIGHT,
+                intake: IntakeRow::Open,
+                credential_file: None,
+                models,
+            };
+            changes.push(Change::PutBackend { backend, expected: None });
+        }
+        Ok(changes)
+    }
+
+    /// What takes a provider's backends away.
+    async fn no_backends_of(&self, id: &ProviderId) -> Result<Vec<Change>, StoreError> {
+        let existing = self.0.store.backends().await?;
+        let theirs =
+            |url: &str| url.parse::<AgentAddress>().is_ok_and(|address| address.provider == *id);
+        let gone = existing.into_iter().filter(|known| theirs(&known.row.url));
+        Ok(gone.map(|known| Change::RemoveBackend { id: known.row.id, expected: None }).collect())
+    }
+}
+
+/// What a provider's engine may be called: after the host, or after the provider where another
+/// host has that name.
+fn name(row: &ProviderRow, offer: &OfferRow) -> Vec<BackendId> {
+    [row.presented.name.as_str(), row.id.as_str()]
+        .into_iter()
+        .filter_map(|host| format!("{host}.{}", offer.name).parse().ok())
+        .collect()
+}
+
+/// Why a decision cannot be made now, and what is missing.
+fn refusal(row: &ProviderRow, decision: Decision) -> String {
+    let state = row.state;
+    if decision != Decision::Approve || state == ProviderState::Approved {
+        return format!("the provider is {state} and cannot become {}", decision.leads_to());
+    }
+    let evidence = Evidence::read(&row.evidence);
+    let missing = match state {
+        ProviderState::Rejected => "it was rejected: reconsider it first".to_owned(),
+        ProviderState::Left => "it has left: it must join again".to_owned(),
+        _ if evidence.examined_at_ms == 0 => "its examination has not ended".to_owned(),
+        _ => evidence.missing.join("; "),
+    };
+    format!("the provider is {state} and cannot be approved yet: {missing}")
+}

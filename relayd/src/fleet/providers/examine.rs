@@ -1,0 +1,299 @@
+//! Examining a provider: its engines are asked and measured through its own connection, the way
+//! customers' requests would go.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::{Benchmark, EngineEvidence, Evidence, ModelEvidence, Providers, now_ms};
+use crate::catalogue::CatalogueSnapshot;
+use crate::domain::{Mode, ModelName, ProviderId, ProviderState};
+use crate::engines::{AgentAddress, ChatCall, Dialect, Engine, EngineSpec, Probe, Reply};
+use crate::events::{EventKind, Severity};
+use crate::store::{BackendRow, Change, OfferRow, ProviderEdit, StoreError, Versioned};
+use crate::wire::{Stamp, Surface, Translator};
+
+/// The whole examination ends in this time, whatever an engine does.
+const EXAMINATION: Duration = Duration::from_secs(30);
+
+/// Time for one request of it.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// Requests at once, and how many of them, one after the other.
+const ROUNDS: [(u32, u32); 3] = [(1, 2), (2, 1), (4, 1)];
+
+/// Answer tokens that are asked for: enough to measure a rate, little enough to be quick.
+const OUTPUT_TOKENS: u32 = 24;
+
+/// What is asked; each request has another number in it, so that no answer can be kept ready.
+const PROMPT: &str = "Write one short sentence about the number";
+
+/// What one request of the examination showed.
+struct Shown {
+    first: Duration,
+    tokens: u64,
+}
+
+impl Providers {
+    /// Examines a provider that waits for it, over its session; then a person decides. Nothing
+    /// happens to one in another state.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn examine(&self, id: &ProviderId) -> Result<(), StoreError> {
+        let mut row = self.0.store.provider(id).await?;
+        if row.state == ProviderState::Joining {
+            self.step(&row, ProviderState::Probing, "its engines are examined").await?;
+            row = self.0.store.provider(id).await?;
+        }
+        if row.state != ProviderState::Probing {
+            return Ok(());
+        }
+        let engines = self.engines_of(id, &row.presented.engines).await?;
+        let missing = missing(&engines);
+        let complete = missing.is_empty();
+        let evidence = Evidence { examined_at_ms: now_ms(), engines, missing };
+        let text = serde_json::to_string(&evidence).unwrap_or_default();
+        let edit = ProviderEdit::Evidence(text);
+        let change = Change::EditProvider { id: id.clone(), expected: None, edit };
+        self.0.store.write(vec![change], None).await?;
+        if complete {
+            self.step(&row, ProviderState::Pending, "examined, a person decides").await?;
+            let text = "was examined and waits for a decision";
+            self.tell(EventKind::ProviderPending, Severity::Info, &row, text);
+        }
+        self.changed();
+        Ok(())
+    }
+
+    async fn engines_of(
+        &self,
+        id: &ProviderId,
+        offers: &[OfferRow],
+    ) -> Result<Vec<EngineEvidence>, StoreError> {
+        let backends = self.0.store.backends().await?;
+        let catalogue = self.0.catalogue.snapshot();
+        let until = Instant::now() + EXAMINATION;
+        let each = offers.iter().map(|offer| {
+            let engine = self.engine(id, offer);
+            let named = |upstream: &str| sold_as(&catalogue, &backends, upstream);
+            async move {
+                let mut found = EngineEvidence {
+                    name: offer.name.clone(),
+                    kind: offer.kind.clone(),
+                    dialect: offer.dialect.clone(),
+                    state: "down".to_owned(),
+                    ..EngineEvidence::default()
+                };
+                if let Some(engine) = engine {
+                    let left = until.saturating_duration_since(Instant::now());
+                    // What was found until then stands.
+                    let _ = timeout(left, look(&engine, named, &mut found)).await;
+                }
+                found
+            }
+        });
+        Ok(join_all(each).await)
+    }
+
+    /// An engine behind the provider's connection.
+    fn engine(&self, id: &ProviderId, offer: &OfferRow) -> Option<Engine> {
+        let address = AgentAddress { provider: id.clone(), engine: offer.name.clone() };
+        let spec = EngineSpec {
+            base_url: address.to_string(),
+            dialect: offer.dialect.parse().ok()?,
+            kind: offer.kind.parse().ok()?,
+            credential_file: None,
+        };
+        Some(Engine::over(&spec, self.0.fleet.uplink(id), &offer.name))
+    }
+}
+
+/// The model of the catalogue that an engine's model would be sold as: the one of that name, or
+/// the one that another backend serves under that name.
+fn sold_as(
+    catalogue: &CatalogueSnapshot,
+    backends: &[Versioned<BackendRow>],
+    upstream: &str,
+) -> Option<ModelName> {
+    if let Ok(name) = ModelName::new(upstream)
+        && let Some(listing) = catalogue.listing(name.as_str())
+    {
+        return Some(listing.model.name.clone());
+    }
+    let served = backends.iter().flat_map(|backend| &backend.row.models);
+    served.into_iter().find(|served| served.upstream == upstream).map(|served| served.model.clone())
+}
+
+/// Asks an engine what it serves and measures it.
+async fn look(
+    engine: &Engine,
+    named: impl Fn(&str) -> Option<ModelName>,
+    found: &mut EngineEvidence,
+) {
+    found.state = match engine.probe().await {
+        Probe::Up => "up",
+        Probe::Loading => "loading",
+        Probe::Down(_) => "down",
+    }
+    .to_owned();
+    let Ok(listed) = engine.models().await else { return };
+    found.models = listed
+        .into_iter()
+        .map(|model| ModelEvidence { model: named(&model.name), upstream: model.name })
+        .collect();
+    let Some(upstream) = found
+        .models
+        .iter()
+        .find(|served| served.model.is_some())
+        .map(|served| served.upstream.clone())
+    else {
+        return;
+    };
+    for (concurrency, rounds) in ROUNDS {
+        found.benchmarks.push(measure(engine, &upstream, concurrency, rounds).await);
+    }
+}
+
+async fn measure(engine: &Engine, upstream: &str, concurrency: u32, rounds: u32) -> Benchmark {
+    let mut shown = Vec::new();
+    let mut failed = 0;
+    let began = Instant::now();
+    for _ in 0..rounds {
+        let at_once = (0..concurrency).map(|_| timeout(REQUEST, ask(engine, upstream)));
+        for answer in join_all(at_once).await {
+            match answer {
+                Ok(Some(answer)) => shown.push(answer),
+                Ok(None) | Err(_) => failed += 1,
+            }
+        }
+    }
+    let took = began.elapsed().as_millis().max(1);
+    let mut firsts: Vec<_> = shown.iter().map(|answer| answer.first).collect();
+    firsts.sort_unstable();
+    let millis = |time: Option<&Duration>| {
+        time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
+    };
+    let tokens: u64 = shown.iter().map(|answer| answer.tokens).sum();
+    let rate = u128::from(tokens) * 1_000_000 / took;
+    Benchmark {
+        upstream: upstream.to_owned(),
+        concurrency,
+        requests: concurrency * rounds,
+        failed,
+        ttft_p50_ms: millis(firsts.get(firsts.len() / 2)),
+        ttft_max_ms: millis(firsts.last()),
+        tokens_per_ks: u64::try_from(rate).unwrap_or(u64::MAX),
+    }
+}
+
+/// One streamed answer; nothing where it failed or was cut.
+async fn ask(engine: &Engine, upstream: &str) -> Option<Shown> {
+    let began = Instant::now();
+    let call = ChatCall {
+        body: body(engine.dialect(), upstream).into(),
+        stream: true,
+        traceparent: None,
+        tracestate: None,
+        request_id: Uuid::now_v7().to_string(),
+        first_byte_timeout: REQUEST,
+    };
+    let Ok(Reply::Stream(mut stream)) = engine.chat(call).await else { return None };
+    let stamp = Stamp {
+        model: upstream.to_owned(),
+        task_id: String::new(),
+        mode: Mode::Direct,
+        request_id: String::new(),
+        created: 0,
+    };
+    let mut translator = Translator::new(Surface::Openai, engine.dialect(), stamp, true);
+    let mut first = None;
+    let mut frames = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        translator.push(&chunk.ok()?, &mut frames).ok()?;
+        frames.clear();
+        if first.is_none() && translator.seen().first_content {
+            first = Some(began.elapsed());
+        }
+    }
+    translator.end_of_input().ok()?;
+    let seen = translator.seen();
+    // Pieces of content stand in where an engine counts nothing.
+    let tokens = seen.usage.map_or(seen.deltas, |usage| usage.out_text + usage.out_reasoning);
+    Some(Shown { first: first?, tokens })
+}
+
+fn body(dialect: Dialect, upstream: &str) -> Vec<u8> {
+    let text = format!("{PROMPT} {}.", rand::random::<u32>());
+    let messages = json!([{ "role": "user", "content": text }]);
+    let body = match dialect {
+        Dialect::Openai => json!({
+            "model": upstream, "messages": messages, "max_tokens": OUTPUT_TOKENS, "stream": true,
+            "stream_options": { "include_usage": true },
+        }),
+        Dialect::Anthropic => json!({
+            "model": upstream, "messages": messages, "max_tokens": OUTPUT_TOKENS, "stream": true,
+        }),
+        Dialect::Ollama => json!({
+            "model": upstream, "messages": messages, "stream": true,
+            "options": { "num_predict": OUTPUT_TOKENS },
+        }),
+    };
+    body.to_string().into_bytes()
+}
+
+/// What keeps a person from deciding.
+fn missing(engines: &[EngineEvidence]) -> Vec<String> {
+    let mut missing = Vec::new();
+    if engines.is_empty() {
+        missing.push("it offers no engine".to_owned());
+    }
+    for engine in engines {
+        let name = &engine.name;
+        let measured = engine.benchmarks.len() == ROUNDS.len();
+        if engine.state != "up" {
+            missing.push(format!("engine {name} is {}", engine.state));
+        } else if engine.models.iter().all(|served| served.model.is_none()) {
+            missing.push(format!("engine {name} serves no model of the catalogue"));
+        } else if !measured {
+            missing.push(format!("engine {name} was not measured to the end"));
+        } else if engine.benchmarks.iter().any(|run| run.failed > 0) {
+            missing.push(format!("engine {name} failed requests of its examination"));
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_says_what_it_lacks() {
+        let model = "smollm2".parse().ok();
+        let good = EngineEvidence {
+            name: "a".to_owned(),
+            state: "up".to_owned(),
+            models: vec![ModelEvidence { upstream: "m".to_owned(), model }],
+            benchmarks: vec![Benchmark::default(); ROUNDS.len()],
+            ..EngineEvidence::default()
+        };
+        assert!(missing(&[good.clone()]).is_empty());
+        assert_eq!(missing(&[]), ["it offers no engine"]);
+        let down = EngineEvidence { state: "down".to_owned(), ..good.clone() };
+        assert_eq!(missing(&[good.clone(), down]), ["engine a is down"]);
+        let mut unknown = good.clone();
+        unknown.models[0].model = None;
+        assert_eq!(missing(&[unknown]), ["engine a serves no model of the catalogue"]);
+        let mut cut = good.clone();
+        cut.benchmarks.pop();
+        assert_eq!(missing(&[cut]), ["engine a was not measured to the end"]);
+        let mut failing = good;
+        failing.benchmarks[1].failed = 1;
+        assert_eq!(missing(&[failing]), ["engine a failed requests of its examination"]);
+    }
+}

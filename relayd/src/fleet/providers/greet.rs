@@ -1,0 +1,204 @@
+//! Letting an agent in: what it says of itself is checked, its key is known or its invitation
+//! good.
+
+use std::collections::BTreeSet;
+
+use super::{Providers, now_ms};
+use crate::domain::{PayoutAddress, ProviderId, ProviderState};
+use crate::engines::{Dialect, EngineKind, is_engine_name};
+use crate::events::{EventKind, Severity};
+use crate::store::{
+    Change, NewProvider, OfferRow, Presented, ProviderEdit, ProviderRow, StoreError,
+};
+
+/// Most engines of one host.
+const ENGINES_MAX: usize = 32;
+
+/// Most models of one engine, and the longest name of one, in bytes.
+const MODELS_MAX: usize = 100;
+const MODEL_MAX_BYTES: usize = 256;
+
+/// Longest name of a host, in bytes.
+const NAME_MAX_BYTES: usize = 48;
+
+/// Longest version text of an agent, in bytes.
+const VERSION_MAX_BYTES: usize = 64;
+
+/// What an agent said and proved.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    /// The provider that its key is.
+    pub id: ProviderId,
+    /// Its key; the signature over this connection holds.
+    pub public_key: Vec<u8>,
+    /// What people call the host.
+    pub name: String,
+    /// Where earnings go.
+    pub payout_address: String,
+    /// The agent's version.
+    pub agent_version: String,
+    /// The invitation, or empty.
+    pub join_token: String,
+    /// What it offers.
+    pub engines: Vec<OfferRow>,
+    /// From which address it dialled.
+    pub address: String,
+}
+
+/// Why an agent is not let in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Which kind of reason.
+    pub kind: RefusalKind,
+    /// A sentence for the provider.
+    pub message: String,
+}
+
+/// Kinds of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Something that it said is wrong.
+    Invalid,
+    /// Its key is unknown and its invitation no good.
+    Invitation,
+    /// It was rejected, or has left.
+    Rejected,
+    /// It cannot be decided now.
+    Unavailable,
+}
+
+impl Refusal {
+    fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "an agent could not be let in");
+        Self::new(RefusalKind::Unavailable, "the relay cannot let anybody in now, try again")
+    }
+}
+
+impl Providers {
+    /// Lets an agent in, the first time by its invitation.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing is stored then.
+    pub async fn greet(&self, greeting: Greeting) -> Result<ProviderRow, Refusal> {
+        let presented = presented(&greeting)?;
+        let store = &self.0.store;
+        match store.provider(&greeting.id).await {
+            Ok(row) => self.again(row, presented).await,
+            Err(StoreError::NotFound(_)) => {
+                self.join(&greeting, presented).await?;
+                let row = store.provider(&greeting.id).await?;
+                self.tell(EventKind::ProviderJoined, Severity::Info, &row, "joined");
+                self.changed();
+                Ok(row)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A key that is known.
+    async fn again(&self, row: ProviderRow, said: Presented) -> Result<ProviderRow, Refusal> {
+        if !row.state.may_connect() {
+            let mut message = format!("this provider is {}", row.state);
+            if !row.reason.is_empty() {
+                message = format!("{message}: {}", row.reason);
+            }
+            return Err(Refusal::new(RefusalKind::Rejected, message));
+        }
+        if row.presented == said {
+            return Ok(row);
+        }
+        if row.presented.payout != said.payout {
+            // Whoever holds the key may change it, and people should hear of it.
+            let text = format!("is now paid at {}", said.payout);
+            self.tell(EventKind::ProviderChanged, Severity::Warning, &row, &text);
+        }
+        let offers_differ = row.presented.engines != said.engines;
+        let edit = ProviderEdit::Presented(said);
+        let change = Change::EditProvider { id: row.id.clone(), expected: None, edit };
+        self.0.store.write(vec![change], None).await?;
+        if offers_differ && row.state == ProviderState::Pending {
+            // The evidence is about what it offered before.
+            self.step(&row, ProviderState::Probing, "it offers other engines now").await?;
+        }
+        self.changed();
+        Ok(self.0.store.provider(&row.id).await?)
+    }
+
+    async fn join(&self, greeting: &Greeting, presented: Presented) -> Result<(), Refusal> {
+        for invitation in self.0.identity.invitation_hashes(&greeting.join_token) {
+            let new = NewProvider {
+                id: greeting.id.clone(),
+                public_key: greeting.public_key.clone(),
+                presented: presented.clone(),
+                invitation,
+                at_ms: now_ms(),
+            };
+            match self.0.store.write(vec![Change::NewProvider(new)], None).await {
+                Ok(()) => return Ok(()),
+                // Not under this pepper.
+                Err(StoreError::Precondition(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let message = "this key is not known here, and the invitation is missing, spent, expired or withdrawn: ask the relay's operator for one";
+        Err(Refusal::new(RefusalKind::Invitation, message))
+    }
+}
+
+/// What an agent said, checked.
+fn presented(greeting: &Greeting) -> Result<Presented, Refusal> {
+    let wrong = |message: String| Err(Refusal::new(RefusalKind::Invalid, message));
+    let plain =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    let name = &greeting.name;
+    if name.is_empty() || name.len() > NAME_MAX_BYTES || !name.bytes().all(plain) {
+        return wrong("name: 1 to 48 of a-z, 0-9, dot, underscore and hyphen".to_owned());
+    }
+    let payout: PayoutAddress = match greeting.payout_address.parse() {
+        Ok(payout) => payout,
+        Err(error) => return wrong(format!("payout_address: {error}")),
+    };
+    let version = &greeting.agent_version;
+    if version.len() > VERSION_MAX_BYTES || !version.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return wrong("agent_version: at most 64 printable characters".to_owned());
+    }
+    if greeting.engines.len() > ENGINES_MAX {
+        return wrong(format!("engines: at most {ENGINES_MAX}"));
+    }
+    let mut names = BTreeSet::new();
+    for engine in &greeting.engines {
+        if !is_engine_name(&engine.name) || !names.insert(&engine.name) {
+            return wrong("engines: each needs its own name of a-z, 0-9 and hyphen".to_owned());
+        }
+        let known =
+            engine.kind.parse::<EngineKind>().is_ok_and(|kind| kind != EngineKind::Commercial);
+        if !known || engine.dialect.parse::<Dialect>().is_err() {
+            return wrong(format!("engine {}: its kind or dialect is not known", engine.name));
+        }
+        if !(1..=super::super::CONCURRENCY_MAX).contains(&engine.max_concurrency) {
+            return wrong(format!("engine {}: max_concurrency is out of its bounds", engine.name));
+        }
+        let named = |model: &String| {
+            !model.is_empty()
+                && model.len() <= MODEL_MAX_BYTES
+                && !model.chars().any(char::is_control)
+        };
+        if engine.models.len() > MODELS_MAX || !engine.models.iter().all(named) {
+            return wrong(format!("engine {}: its list of models is out of bounds", engine.name));
+        }
+    }
+    Ok(Presented {
+        name: name.clone(),
+        payout,
+        agent_version: version.clone(),
+        address: greeting.address.clone(),
+        engines: greeting.engines.clone(),
+    })
+}

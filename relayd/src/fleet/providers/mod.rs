@@ -1,0 +1,166 @@
+//! Independent owners of GPUs: who may join, how far each has come, and what is known of it.
+//!
+//! The store holds who they are and the decisions about them; what happens now (sessions, the
+//! state of their engines) lives here and is gone with the process. A provider's engines become
+//! backends by an operator's approval and by nothing else. This room knows neither TLS nor frames:
+//! the face that agents dial into hands it what was proved.
+//!
+//! Invariants: every change of state is one that [`ProviderState::may_become`] allows, is written
+//! together with the backends that it makes or removes, and tells an event; a provider that was
+//! not examined is never approved; a decision against a provider ends its sessions.
+
+mod decide;
+mod evidence;
+mod examine;
+mod greet;
+mod live;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+pub use decide::Decision;
+pub use evidence::{Benchmark, EngineEvidence, Evidence, ModelEvidence};
+pub use greet::{Greeting, Refusal, RefusalKind};
+pub use live::{EngineReport, LiveProvider, Session};
+
+use super::Fleet;
+use crate::catalogue::Catalogue;
+use crate::domain::{Fault, ProviderId, ProviderState};
+use crate::events::{EventKind, Events, Severity};
+use crate::identity::Identity;
+use crate::store::{Change, ProviderEdit, ProviderRow, Store, StoreError, Trail};
+
+/// The providers of this relayd. Cheap to clone.
+#[derive(Clone)]
+pub struct Providers(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    identity: Identity,
+    catalogue: Catalogue,
+    fleet: Fleet,
+    events: Events,
+    live: Mutex<HashMap<ProviderId, live::Live>>,
+    /// Counts what changed, of what is stored and of what is live.
+    changed: watch::Sender<u64>,
+}
+
+/// A provider, stored and live.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// What is stored.
+    pub row: ProviderRow,
+    /// What was found out about it.
+    pub evidence: Evidence,
+    /// Its session on this replica; none while it is away.
+    pub live: Option<LiveProvider>,
+}
+
+impl Providers {
+    /// The providers of this database and fleet.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        identity: Identity,
+        catalogue: Catalogue,
+        fleet: Fleet,
+        events: Events,
+    ) -> Self {
+        let (live, changed) = (Mutex::default(), watch::Sender::new(0));
+        Self(Arc::new(Inner { store, identity, catalogue, fleet, events, live, changed }))
+    }
+
+    /// Every provider, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list(&self) -> Result<Vec<Provider>, StoreError> {
+        let rows = self.0.store.providers().await?;
+        let live = self.live();
+        let known = |row: ProviderRow| {
+            let live = live.get(&row.id).map(live::Live::view);
+            Provider { evidence: Evidence::read(&row.evidence), live, row }
+        };
+        Ok(rows.into_iter().map(known).collect())
+    }
+
+    /// One provider.
+    ///
+    /// # Errors
+    /// [`crate::domain::Code::NotFound`], and when the store cannot be read.
+    pub async fn get(&self, id: &ProviderId) -> Result<Provider, StoreError> {
+        let row = self.0.store.provider(id).await?;
+        let live = self.live().get(id).map(live::Live::view);
+        Ok(Provider { evidence: Evidence::read(&row.evidence), live, row })
+    }
+
+    /// Changes whenever something about a provider did.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Bounds what a provider may run at once over all its engines; none is what it offers.
+    ///
+    /// # Errors
+    /// [`crate::domain::Code::NotFound`], [`crate::domain::Code::VersionConflict`].
+    pub async fn limit(
+        &self,
+        id: &ProviderId,
+        most: Option<u32>,
+        expected: Option<u64>,
+        trail: Option<Trail>,
+    ) -> Result<Provider, Fault> {
+        let row = self.0.store.provider(id).await?;
+        let edit = ProviderEdit::MaxConcurrency(most);
+        let mut changes = vec![Change::EditProvider { id: id.clone(), expected, edit }];
+        if row.state.serves() {
+            changes.extend(self.backends_of(&ProviderRow { max_concurrency: most, ..row }).await?);
+        }
+        self.0.store.write(changes, trail).await?;
+        self.changed();
+        self.0.catalogue.reload().await?;
+        Ok(self.get(id).await?)
+    }
+
+    /// One step of a provider's way that no person decides.
+    async fn step(
+        &self,
+        row: &ProviderRow,
+        to: ProviderState,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let edit =
+            ProviderEdit::State { from: row.state, to, reason: reason.to_owned(), at_ms: now_ms() };
+        let change = Change::EditProvider { id: row.id.clone(), expected: None, edit };
+        self.0.store.write(vec![change], None).await?;
+        self.changed();
+        Ok(())
+    }
+
+    fn tell(&self, kind: EventKind, severity: Severity, row: &ProviderRow, text: &str) {
+        let text = format!("{} ({}) {text}", row.presented.name, row.id);
+        self.0.events.emit(kind, severity, row.id.as_str(), &text);
+    }
+
+    fn changed(&self) {
+        self.0.changed.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<ProviderId, live::Live>> {
+        // Every section leaves the map whole, so a panic elsewhere spoils nothing.
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Providers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Providers").finish_non_exhaustive()
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,139 @@
+//! A session: relayd is the HTTP/2 client on the connection that the agent opened.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use relay_proto::fleet::v1 as proto;
+use relay_proto::fleet::v1::agent_service_client::AgentServiceClient;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::Service;
+
+use super::greeting::Greeted;
+use crate::domain::{ProviderId, ProviderState};
+use crate::engines::{Uplink, UplinkBody};
+use crate::fleet::{EngineReport, Providers, Session};
+use crate::handshake::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+
+/// Largest telemetry frame, in bytes: 32 engines with 100 models each fit many times.
+const FRAME_MAX_BYTES: usize = 1024 * 1024;
+
+/// Most engines taken from a report, and the longest word of one, in characters.
+const ENGINES_MAX: usize = 32;
+const WORD_MAX_CHARS: usize = 200;
+const MODELS_MAX: usize = 100;
+
+/// Time between two examinations of a provider that still waits for its evidence.
+const EXAMINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Serves one provider until the connection ends, relayd stops, or a decision ends it.
+pub(super) async fn run(providers: &Providers, greeted: Greeted, stop: &CancellationToken) {
+    let Greeted { row, stream } = greeted;
+    let (id, state) = (row.id.clone(), row.state);
+    let handshake = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(usize::try_from(STREAM_WINDOW).unwrap_or(usize::MAX))
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .handshake::<_, UplinkBody>(TokioIo::new(stream));
+    let (sender, connection) = match handshake.await {
+        Ok(halves) => halves,
+        Err(error) => {
+            tracing::info!(provider = %id, %error, "the roles did not turn");
+            return;
+        }
+    };
+    let session = providers.open(row, Uplink::new(sender.clone()));
+    tracing::info!(provider = %id, "a provider's session began");
+    let why = tokio::select! {
+        ended = connection => match ended {
+            Ok(()) => "closed".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        () = listen(&session, sender) => "it told nothing any more".to_owned(),
+        () = examine(providers, &id, state) => String::new(),
+        () = session.unwanted() => "another session or a decision ended it".to_owned(),
+        () = stop.cancelled() => "relayd stops".to_owned(),
+    };
+    tracing::info!(provider = %id, why, "a provider's session ended");
+}
+
+/// Takes the agent's telemetry; ends when the agent sends no more.
+async fn listen(session: &Session, sender: SendRequest<UplinkBody>) {
+    let origin = Uri::from_static("http://agent");
+    let mut client = AgentServiceClient::with_origin(Calls(sender), origin)
+        .max_decoding_message_size(FRAME_MAX_BYTES);
+    let mut frames = match client.telemetry(proto::TelemetryRequest {}).await {
+        Ok(frames) => frames.into_inner(),
+        Err(status) => {
+            tracing::info!(provider = %session.provider(), code = ?status.code(), "no telemetry");
+            return;
+        }
+    };
+    while let Ok(Some(frame)) = frames.message().await {
+        let engines = frame.engines.into_iter().take(ENGINES_MAX);
+        session.heard(engines.map(report).collect());
+    }
+}
+
+/// What an agent says of an engine, bounded and fit to be shown.
+fn report(state: proto::EngineState) -> EngineReport {
+    let plain = |text: String| -> String {
+        text.chars().filter(|c| !c.is_control()).take(WORD_MAX_CHARS).collect()
+    };
+    EngineReport {
+        name: plain(state.name),
+        state: plain(state.state),
+        reason: plain(state.reason),
+        running: state.running,
+        models: state.models.into_iter().take(MODELS_MAX).map(plain).collect(),
+    }
+}
+
+/// Examines a provider until its evidence is complete; then there is nothing more to do.
+async fn examine(providers: &Providers, id: &ProviderId, mut state: ProviderState) {
+    while matches!(state, ProviderState::Joining | ProviderState::Probing) {
+        if let Err(error) = providers.examine(id).await {
+            tracing::warn!(provider = %id, %error, "a provider could not be examined");
+        }
+        state = match providers.get(id).await {
+            Ok(provider) => provider.row.state,
+            Err(_) => state,
+        };
+        if state == ProviderState::Probing {
+            sleep(EXAMINE_EVERY).await;
+        }
+    }
+    pending().await
+}
+
+/// gRPC over the session's connection.
+#[derive(Clone)]
+struct Calls(SendRequest<UplinkBody>);
+
+impl Service<http::Request<Body>> for Calls {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, hyper::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let request =
+            request.map(|body| body.map_err(|status| Box::new(status) as _).boxed_unsync());
+        Box::pin(self.0.send_request(request))
+    }
+}

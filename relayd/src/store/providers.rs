@@ -1,0 +1,364 @@
+//! Independent owners of GPUs as they joined, and the invitations that let them in. How their
+//! hosts fare is not stored.
+
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::Store;
+use super::error::StoreError;
+use super::row::Columns;
+use super::write::{Counter, bump, expect_version, json};
+use crate::domain::{PayoutAddress, ProviderId, ProviderState};
+
+/// Most providers that are read at once: a relay with more wants pages first.
+pub const PROVIDERS_MAX: i64 = 10_000;
+
+/// Most invitations that are listed at once, newest first.
+pub const INVITATIONS_MAX: i64 = 1_000;
+
+const COLUMNS: &str = "id, public_key, name, payout_address, state, reason, state_since_ms,
+    agent_version, address, engines, evidence, max_concurrency, joined_ms, version";
+
+/// A local engine of a provider, as its agent offered it. Words whose set another room owns
+/// (kind, dialect) stay text here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferRow {
+    /// Its name on that host.
+    pub name: String,
+    /// Which server it is.
+    pub kind: String,
+    /// What it speaks.
+    pub dialect: String,
+    /// What it serves, by its own names.
+    pub models: Vec<String>,
+    /// Requests it runs at once.
+    pub max_concurrency: u32,
+}
+
+/// What an agent says of itself each time it greets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    /// What people call the host.
+    pub name: String,
+    /// Where earnings go.
+    pub payout: PayoutAddress,
+    /// The agent's version and commit.
+    pub agent_version: String,
+    /// From which address it dialled.
+    pub address: String,
+    /// What it offers.
+    pub engines: Vec<OfferRow>,
+}
+
+/// A provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderRow {
+    /// Its id, which follows from its key.
+    pub id: ProviderId,
+    /// Its Ed25519 key.
+    pub public_key: Vec<u8>,
+    /// What it said of itself last.
+    pub presented: Presented,
+    /// How far it has come.
+    pub state: ProviderState,
+    /// Why, in the words of who or what brought it there.
+    pub reason: String,
+    /// Since when, milliseconds since the epoch.
+    pub state_since_ms: i64,
+    /// What was found out about it: JSON of the fleet's.
+    pub evidence: String,
+    /// Requests it may run at once over all its engines, by an operator's word.
+    pub max_concurrency: Option<u32>,
+    /// When it joined, milliseconds since the epoch.
+    pub joined_ms: i64,
+    /// Counts the changes, from 1.
+    pub version: u64,
+}
+
+/// A provider that joins.
+#[derive(Clone, Debug)]
+pub struct NewProvider {
+    /// Its id.
+    pub id: ProviderId,
+    /// Its Ed25519 key.
+    pub public_key: Vec<u8>,
+    /// What it says of itself.
+    pub presented: Presented,
+    /// The hash of the invitation that it spends.
+    pub invitation: [u8; 32],
+    /// Now, milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
+/// One change of a provider.
+#[derive(Clone, Debug)]
+pub enum ProviderEdit {
+    /// Another state. Applies only while it is in `from`, so that two decisions never cross.
+    State {
+        /// The state that the decision was made on.
+        from: ProviderState,
+        /// The new one.
+        to: ProviderState,
+        /// Why.
+        reason: String,
+        /// Now, milliseconds since the epoch.
+        at_ms: i64,
+    },
+    /// It greeted again.
+    Presented(Presented),
+    /// Something was found out.
+    Evidence(String),
+    /// An operator's bound.
+    MaxConcurrency(Option<u32>),
+}
+
+/// What lets a new provider in. The token is never here, only its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvitationRow {
+    /// Its id.
+    pub id: String,
+    /// What it is for, in the operator's words.
+    pub note: String,
+    /// How many may still use it; none is any number.
+    pub uses_left: Option<u32>,
+    /// Until when, milliseconds since the epoch; none is for good.
+    pub expires_ms: Option<i64>,
+    /// Who made it.
+    pub created_by: String,
+    /// When, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// When it was withdrawn.
+    pub revoked_ms: Option<i64>,
+    /// Counts the changes, from 1.
+    pub version: u64,
+}
+
+/// An invitation to make.
+#[derive(Clone, Debug)]
+pub struct NewInvitation {
+    /// Its id.
+    pub id: String,
+    /// The hash of its token.
+    pub token_hash: [u8; 32],
+    /// What it is for.
+    pub note: String,
+    /// How many may use it.
+    pub uses: Option<u32>,
+    /// Until when.
+    pub expires_ms: Option<i64>,
+    /// Who makes it.
+    pub created_by: String,
+    /// Now, milliseconds since the epoch.
+    pub created_ms: i64,
+}
+
+impl Store {
+    /// Every provider by name and id, at most [`PROVIDERS_MAX`].
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn providers(&self) -> Result<Vec<ProviderRow>, StoreError> {
+        let text = format!("select {COLUMNS} from provider order by name, id limit $1");
+        let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(PROVIDERS_MAX);
+        query.fetch_all(self.reader()).await?.iter().map(read_provider).collect()
+    }
+
+    /// One provider.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and as every read.
+    pub async fn provider(&self, id: &ProviderId) -> Result<ProviderRow, StoreError> {
+        let text = format!("select {COLUMNS} from provider where id = $1");
+        let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id.as_str());
+        let row = query.fetch_optional(self.reader()).await?;
+        row.as_ref().map(read_provider).ok_or(StoreError::NotFound("provider"))?
+    }
+
+    /// Invitations, newest first, at most [`INVITATIONS_MAX`].
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn invitations(&self) -> Result<Vec<InvitationRow>, StoreError> {
+        let rows = sqlx::query(
+            "select id, note, uses_left, expires_ms, created_by, created_ms, revoked_ms, version
+             from invitation order by created_ms desc, id desc limit $1",
+        )
+        .bind(INVITATIONS_MAX)
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(read_invitation).collect()
+    }
+
+    /// Whether an invitation's token is known, whatever became of it.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn knows_invitation(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let row = sqlx::query("select 1 as one from invitation where token_hash = $1")
+            .bind(hash.to_vec())
+            .fetch_optional(self.reader())
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
+fn read_provider(row: &AnyRow) -> Result<ProviderRow, StoreError> {
+    Ok(ProviderRow {
+        id: row.parse("id")?,
+        public_key: row.bytes("public_key")?,
+        presented: Presented {
+            name: row.text("name")?,
+            payout: row.parse("payout_address")?,
+            agent_version: row.text("agent_version")?,
+            address: row.text("address")?,
+            engines: row.json("engines")?,
+        },
+        state: row.parse("state")?,
+        reason: row.text("reason")?,
+        state_since_ms: row.int("state_since_ms")?,
+        evidence: row.text("evidence")?,
+        max_concurrency: row.u32_opt("max_concurrency")?,
+        joined_ms: row.int("joined_ms")?,
+        version: row.count("version")?,
+    })
+}
+
+fn read_invitation(row: &AnyRow) -> Result<InvitationRow, StoreError> {
+    Ok(InvitationRow {
+        id: row.text("id")?,
+        note: row.text("note")?,
+        uses_left: row.u32_opt("uses_left")?,
+        expires_ms: row.int_opt("expires_ms")?,
+        created_by: row.text("created_by")?,
+        created_ms: row.int("created_ms")?,
+        revoked_ms: row.int_opt("revoked_ms")?,
+        version: row.count("version")?,
+    })
+}
+
+/// Lets a provider in and spends its invitation, together or not at all.
+pub(super) async fn insert(conn: &mut AnyConnection, new: &NewProvider) -> Result<(), StoreError> {
+    bump(conn, Counter::Providers).await?;
+    let spent = sqlx::query(
+        "update invitation set uses_left = uses_left - 1, version = version + 1
+         where token_hash = $1 and revoked_ms is null
+            and (expires_ms is null or expires_ms > $2) and (uses_left is null or uses_left > 0)
+         returning version",
+    )
+    .bind(new.invitation.to_vec())
+    .bind(new.at_ms)
+    .fetch_optional(&mut *conn)
+    .await?;
+    if spent.is_none() {
+        return Err(StoreError::Precondition("the invitation is unknown, spent or expired"));
+    }
+    let said = &new.presented;
+    sqlx::query(
+        "insert into provider (id, public_key, name, payout_address, state, reason, state_since_ms,
+            agent_version, address, engines, evidence, joined_ms, version)
+         values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, '{}', $6, 1)",
+    )
+    .bind(new.id.as_str())
+    .bind(new.public_key.clone())
+    .bind(&said.name)
+    .bind(said.payout.as_str())
+    .bind(ProviderState::Joining.as_str())
+    .bind(new.at_ms)
+    .bind(&said.agent_version)
+    .bind(&said.address)
+    .bind(json(&said.engines))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn edit(
+    conn: &mut AnyConnection,
+    id: &ProviderId,
+    expected: Option<u64>,
+    edit: &ProviderEdit,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Providers).await?;
+    let row =
+        sqlx::query("update provider set version = version + 1 where id = $1 returning version")
+            .bind(id.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+    expect_version("provider", row.as_ref(), expected)?;
+    let update = match edit {
+        ProviderEdit::State { from, to, reason, at_ms } => sqlx::query(
+            "update provider set state = $2, reason = $3, state_since_ms = $4
+             where id = $1 and state = $5",
+        )
+        .bind(id.as_str())
+        .bind(to.as_str())
+        .bind(reason)
+        .bind(*at_ms)
+        .bind(from.as_str()),
+        ProviderEdit::Presented(said) => sqlx::query(
+            "update provider set name = $2, payout_address = $3, agent_version = $4,
+                address = $5, engines = $6 where id = $1",
+        )
+        .bind(id.as_str())
+        .bind(&said.name)
+        .bind(said.payout.as_str())
+        .bind(&said.agent_version)
+        .bind(&said.address)
+        .bind(json(&said.engines)),
+        ProviderEdit::Evidence(evidence) => {
+            sqlx::query("update provider set evidence = $2 where id = $1")
+                .bind(id.as_str())
+                .bind(evidence)
+        }
+        ProviderEdit::MaxConcurrency(most) => {
+            sqlx::query("update provider set max_concurrency = $2 where id = $1")
+                .bind(id.as_str())
+                .bind(most.map(i64::from))
+        }
+    };
+    if update.execute(conn).await?.rows_affected() == 0 {
+        return Err(StoreError::Precondition("the provider's state changed meanwhile"));
+    }
+    Ok(())
+}
+
+pub(super) async fn invite(
+    conn: &mut AnyConnection,
+    new: &NewInvitation,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Invitations).await?;
+    sqlx::query(
+        "insert into invitation (id, token_hash, note, uses_left, expires_ms, created_by,
+            created_ms, version)
+         values ($1, $2, $3, $4, $5, $6, $7, 1)",
+    )
+    .bind(&new.id)
+    .bind(new.token_hash.to_vec())
+    .bind(&new.note)
+    .bind(new.uses.map(i64::from))
+    .bind(new.expires_ms)
+    .bind(&new.created_by)
+    .bind(new.created_ms)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn withdraw(
+    conn: &mut AnyConnection,
+    id: &str,
+    expected: Option<u64>,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Invitations).await?;
+    let row = sqlx::query(
+        "update invitation set revoked_ms = $2, version = version + 1 where id = $1
+         returning version",
+    )
+    .bind(id)
+    .bind(at_ms)
+    .fetch_optional(conn)
+    .await?;
+    expect_version("invitation", row.as_ref(), expected)
+}
