@@ -97,7 +97,7 @@ async fn an_approved_provider_answers_every_format_and_is_billed_exactly() {
 
     // Who decided is on record, and what happened is told.
     let audit = relay.admin(&["audit", "list", "--object", &agent.provider]).unwrap();
-    assert_eq!(audit["records"][0]["action"], "ProvidersService/ApproveProvider", "{audit}");
+    assert_eq!(audit["entries"][0]["action"], "ProvidersService/ApproveProvider", "{audit}");
     let events = relay.command(&["admin", "--addr", &relay.ready.admin_addr, "events", "list"]);
     let events = events.unwrap();
     for kind in ["provider.joined", "provider.connected", "provider.pending", "provider.approved"] {

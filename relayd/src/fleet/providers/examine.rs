@@ -282,7 +282,7 @@ mod tests {
             benchmarks: vec![Benchmark::default(); ROUNDS.len()],
             ..EngineEvidence::default()
         };
-        assert!(missing(&[good.clone()]).is_empty());
+        assert!(missing(std::slice::from_ref(&good)).is_empty());
         assert_eq!(missing(&[]), ["it offers no engine"]);
         let down = EngineEvidence { state: "down".to_owned(), ..good.clone() };
         assert_eq!(missing(&[good.clone(), down]), ["engine a is down"]);
