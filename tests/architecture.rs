@@ -69,7 +69,6 @@ const DRIVERS: &[(&str, &[&str])] = &[
     ("tonic_health", &["admin"]),
     ("tonic_reflection", &["admin"]),
     ("relay_proto", &["admin", "fleet_edge", "agent", "cli", "handshake"]),
-    ("ring", &["handshake"]),
     ("nvml_wrapper", &["gpu"]),
     ("alloy", &["chain"]),
     ("object_store", &["objects"]),
