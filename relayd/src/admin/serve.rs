@@ -15,6 +15,7 @@ use super::services::backends::{Backends, BackendsView};
 use super::services::catalogue::CatalogueDocuments;
 use super::services::customers::Customers;
 use super::services::events::Events as EventsNoun;
+use super::services::hosts::{Hosts, HostsView};
 use super::services::keys::{Keys, KeysView};
 use super::services::models::Models;
 use super::services::operators::Operators;
@@ -31,6 +32,7 @@ use crate::catalogue::Catalogue;
 use crate::config::AdminListener;
 use crate::events::Events;
 use crate::fleet::{Fleet, Providers};
+use crate::gpu::LocalHost;
 use crate::identity::Identity;
 use crate::observe::Observe;
 use crate::store::Store;
@@ -71,6 +73,8 @@ pub struct Parts {
     pub door: FleetDoor,
     /// What runs now.
     pub observe: Observe,
+    /// This host.
+    pub host: LocalHost,
     /// What happened.
     pub events: Events,
     /// What this relayd is.
@@ -165,6 +169,7 @@ impl Admin {
                 ProvidersServiceServer,
                 services.providers
             ))
+            .add_service(bounded!(hosts_service_server, HostsServiceServer, services.hosts))
             .add_service(bounded!(usage_service_server, UsageServiceServer, services.usage))
             .add_service(bounded!(events_service_server, EventsServiceServer, services.events))
             .add_service(bounded!(audit_service_server, AuditServiceServer, services.audit));
@@ -193,6 +198,7 @@ struct Services {
     catalogue: CatalogueDocuments,
     backends: Backends,
     providers: ProvidersNoun,
+    hosts: Hosts,
     usage: Usage,
     events: EventsNoun,
     audit: AuditNoun,
@@ -200,8 +206,18 @@ struct Services {
 
 impl Services {
     fn new(parts: Parts, stop: CancellationToken) -> Self {
-        let Parts { store, identity, catalogue, fleet, providers, door, observe, events, about } =
-            parts;
+        let Parts {
+            store,
+            identity,
+            catalogue,
+            fleet,
+            providers,
+            door,
+            observe,
+            host,
+            events,
+            about,
+        } = parts;
         let audit = Audit::new(store.clone());
         let changes = Changes::new(audit.clone(), events.clone());
         let streams = Streams { stop, identity: identity.clone() };
@@ -260,6 +276,11 @@ impl Services {
                 door,
                 changes,
                 view: Shared::new(ProvidersView(providers)),
+                streams: streams.clone(),
+            },
+            hosts: Hosts {
+                view: Shared::new(HostsView(host.clone())),
+                hosts: HostsView(host),
                 streams: streams.clone(),
             },
             usage: Usage {

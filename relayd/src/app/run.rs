@@ -230,6 +230,7 @@ fn admin_parts(parts: &Parts, door: FleetDoor, about: About) -> admin::Parts {
         providers: parts.providers.clone(),
         door,
         observe: parts.observe.clone(),
+        host: parts.host.clone(),
         events: parts.events.clone(),
         about,
     }

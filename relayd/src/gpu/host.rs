@@ -2,10 +2,29 @@
 
 use std::path::PathBuf;
 
+use super::LOCAL;
 use crate::domain::HostFacts;
 
 /// Bytes in a MiB.
 pub(super) const MIB: u64 = 1024 * 1024;
+
+/// Longest text of a system or driver that is kept, in characters: names and versions are half as
+/// long.
+const TEXT_MAX: usize = 128;
+
+/// What the system calls this host; our own word for it where it has none.
+pub(super) fn name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => LOCAL.to_owned(),
+        name => text(name),
+    }
+}
+
+/// A foreign text, bounded and without anything that could steer a terminal or a log.
+pub(super) fn text(raw: &str) -> String {
+    raw.chars().take(TEXT_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
 
 /// Looks at this host; remembers the processors' times, because their use is a difference.
 #[derive(Debug)]
@@ -128,6 +147,13 @@ use system::{load_milli, memory_mib, times};
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_texts_are_bounded_and_harmless() {
+        assert_eq!(text("H100\u{1b}[2J\n"), "H100?[2J?");
+        assert_eq!(text(&"x".repeat(1_000)).len(), TEXT_MAX);
+        assert!(!name().is_empty());
+    }
 
     #[test]
     fn the_processors_use_is_a_difference() {

@@ -23,6 +23,7 @@ mod tests;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ const LIBRARY: &str = "libnvidia-ml.so.1";
 /// Owner of the threads that look at this host.
 #[derive(Debug)]
 pub struct Sampler {
+    name: Arc<str>,
     facts: Looks<HostFacts>,
     gpus: Option<Looks<Gpus>>,
 }
@@ -50,6 +52,7 @@ pub struct Sampler {
 /// The newest word of this host about itself; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LocalHost {
+    name: Arc<str>,
     facts: watch::Receiver<Seen<HostFacts>>,
     gpus: Option<watch::Receiver<Seen<Gpus>>>,
 }
@@ -70,17 +73,27 @@ impl Sampler {
         } else {
             None
         };
-        Ok(Self { facts, gpus })
+        Ok(Self { name: host::name().into(), facts, gpus })
     }
 
     /// What readers hold.
     #[must_use]
     pub fn host(&self) -> LocalHost {
-        LocalHost { facts: self.facts.newest(), gpus: self.gpus.as_ref().map(Looks::newest) }
+        LocalHost {
+            name: Arc::clone(&self.name),
+            facts: self.facts.newest(),
+            gpus: self.gpus.as_ref().map(Looks::newest),
+        }
     }
 }
 
 impl LocalHost {
+    /// What the system calls this host.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The newest word and its age. Never waits.
     #[must_use]
     pub fn report(&self) -> HostReport {

@@ -14,13 +14,11 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
-use super::host::MIB;
+use super::host::{MIB, text};
 use crate::domain::{
     CARDS_MAX, CardProcess, CardReading, CudaVersion, Driver, PROCESSES_MAX, Throttle,
 };
 
-/// Longest text of the driver that is kept, in characters: names and versions are half as long.
-const TEXT_MAX: usize = 128;
 /// What the driver says for a number that it does not have.
 const NOT_AVAILABLE: u32 = u32::MAX;
 
@@ -270,11 +268,6 @@ fn cuda_version(number: i32) -> Option<CudaVersion> {
     Some(CudaVersion { major, minor })
 }
 
-/// A text of the driver, bounded and without anything that could steer a terminal or a log.
-fn text(raw: &str) -> String {
-    raw.chars().take(TEXT_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
 /// The driver's bits in our words.
 fn reasons(bits: ThrottleReasons) -> Vec<Throttle> {
     let bit = |reason| match reason {
@@ -319,12 +312,6 @@ mod tests {
         assert_eq!(words(0x4 | 0x40), "power cap, hardware thermal");
         assert_eq!(words(1 << 40), "", "a reason of a later driver");
         assert_eq!(reasons(ThrottleReasons::all()), Throttle::ALL);
-    }
-
-    #[test]
-    fn texts_of_the_driver_are_bounded_and_harmless() {
-        assert_eq!(text("H100\u{1b}[2J\n"), "H100?[2J?");
-        assert_eq!(text(&"x".repeat(1_000)).len(), TEXT_MAX);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(super) mod backends;
 pub(super) mod catalogue;
 pub(super) mod customers;
 pub(super) mod events;
+pub(super) mod hosts;
 pub(super) mod keys;
 pub(super) mod models;
 pub(super) mod operators;

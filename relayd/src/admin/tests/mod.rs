@@ -22,10 +22,11 @@ use uuid::Uuid;
 
 use super::{About, Admin, AdminError, FleetDoor, Parts};
 use crate::catalogue::{Catalogue, Document};
-use crate::config::AdminListener;
+use crate::config::{AdminListener, GpuConfig};
 use crate::domain::Role;
 use crate::events::Events;
 use crate::fleet::{Fleet, Intake, Providers};
+use crate::gpu::Sampler;
 use crate::identity::{Identity, Peppers};
 use crate::observe::Observe;
 use crate::store::{IntakeRow, Store, StoreOptions};
@@ -56,6 +57,7 @@ pub(crate) struct Plane {
     serving: JoinHandle<Result<(), AdminError>>,
     writing: JoinHandle<()>,
     following: JoinHandle<()>,
+    _sampler: Sampler,
     _folder: TempDir,
 }
 
@@ -102,6 +104,9 @@ impl Plane {
             events.clone(),
         );
         let door = FleetDoor { addr: "127.0.0.1:8702".into(), ca_pem: "PEM".into() };
+        // Switched off: these tests are not about what this machine has.
+        let config = GpuConfig { enabled: false, nvml_library: None };
+        let sampler = Sampler::start(&config, folder.path()).unwrap();
         let parts = Parts {
             store,
             identity,
@@ -110,6 +115,7 @@ impl Plane {
             providers,
             door,
             observe: Observe::new(),
+            host: sampler.host(),
             events,
             about: About { name: "test".into(), version: "0.0.0", commit: "none" },
         };
@@ -128,6 +134,7 @@ impl Plane {
             following: tokio::spawn(follow(parts.clone(), stop.clone())),
             parts,
             stop,
+            _sampler: sampler,
             _folder: folder,
         }
     }

@@ -6,6 +6,8 @@ use proto::backends_service_client::BackendsServiceClient;
 use proto::backends_update::Update as BackendsChange;
 use proto::events_service_client::EventsServiceClient;
 use proto::events_update::Update as EventsChange;
+use proto::hosts_service_client::HostsServiceClient;
+use proto::hosts_update::Update as HostsChange;
 use proto::keys_service_client::KeysServiceClient;
 use proto::overview_service_client::OverviewServiceClient;
 use proto::requests_update::Update as RequestsChange;
@@ -80,6 +82,35 @@ async fn backends_change_under_a_watch() {
             break;
         }
     }
+    plane.end().await;
+}
+
+#[tokio::test]
+async fn a_host_is_watched() {
+    let plane = Plane::start().await;
+    let mut client = HostsServiceClient::new(plane.wire(Some(&plane.viewer)));
+    let watch = proto::WatchRequest { interval_ms: 100 };
+    let mut updates = client.watch_hosts(watch).await.unwrap().into_inner();
+    let first = updates.message().await.unwrap().unwrap();
+    let Some(HostsChange::Snapshot(all)) = first.update else { panic!("{first:?}") };
+    let mut observed = all.hosts[0].observed_at_ms;
+    for _ in 0..2 {
+        let host = loop {
+            let update = updates.message().await.unwrap().unwrap();
+            if let Some(HostsChange::Delta(delta)) = update.update
+                && delta.changed[0].observed_at_ms > observed
+            {
+                break delta.changed[0].clone();
+            }
+        };
+        observed = host.observed_at_ms;
+        assert_eq!((host.host_id.as_str(), host.state()), ("local", proto::HostState::Live));
+        assert_eq!(host.gpus.unwrap().state(), proto::GpusState::Off);
+    }
+    let asked = |host_id: &str| proto::GetHostRequest { host_id: host_id.to_owned() };
+    assert!(client.get_host(asked("local")).await.unwrap().into_inner().memory_total_mib > Some(0));
+    let nobody = client.get_host(asked("\u{1b}[2J")).await.unwrap_err();
+    assert_eq!((nobody.code(), nobody.message()), (Code::NotFound, "there is no such host"));
     plane.end().await;
 }
 

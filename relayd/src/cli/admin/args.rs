@@ -9,6 +9,7 @@ use super::backends::BackendsVerb;
 use super::catalogue::ApplyArgs;
 use super::customers::CustomersVerb;
 use super::history::{AuditVerb, EventsVerb};
+use super::hosts::HostsVerb;
 use super::keys::KeysVerb;
 use super::models::{ModelsVerb, TiersVerb};
 use super::operators::OperatorsVerb;
@@ -119,6 +120,11 @@ pub(super) enum Noun {
     Providers {
         #[command(subcommand)]
         verb: ProvidersVerb,
+    },
+    /// The machines that relayd and its providers run on, and their GPUs.
+    Hosts {
+        #[command(subcommand)]
+        verb: HostsVerb,
     },
     /// What was used, in totals.
     Usage {

@@ -14,6 +14,7 @@ mod context;
 mod customers;
 mod format;
 mod history;
+mod hosts;
 mod keys;
 mod link;
 mod models;
@@ -78,6 +79,7 @@ async fn run(arguments: AdminArgs, show: &mut Show) -> Result<(), Problem> {
         Noun::Tiers { verb } => models::tiers(&link, verb, show).await,
         Noun::Backends { verb } => backends::run(&link, verb, show).await,
         Noun::Providers { verb } => providers::run(&link, verb, show).await,
+        Noun::Hosts { verb } => hosts::run(&link, verb, show).await,
         Noun::Usage { verb } => usage::run(&link, verb, show).await,
         Noun::Requests { verb } => usage::requests(&link, verb, show).await,
         Noun::Events { verb } => history::events(&link, verb, show).await,

@@ -72,6 +72,7 @@ async fn json_is_the_protocols_with_words_and_bare_objects() {
         ("models list", "models"),
         ("tiers list", "tiers"),
         ("backends list", "backends"),
+        ("hosts list", "hosts"),
         ("requests list", "requests"),
         ("events list", "events"),
         ("audit list", "entries"),
