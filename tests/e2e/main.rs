@@ -12,6 +12,7 @@ mod dev;
 mod dialects;
 mod edge;
 mod faults;
+mod hosts;
 mod keys;
 mod load;
 mod metrics;

@@ -11,6 +11,8 @@ pub mod anthropic;
 pub mod collector;
 mod http;
 mod llama;
+#[path = "../engines/nvml/stand_in.rs"]
+mod nvml;
 /// Ollama's API over the real llama.cpp server.
 #[path = "../engines/ollama.rs"]
 mod ollama;
@@ -31,6 +33,7 @@ pub use account::{Account, DEV_TIER, Settled, Tokens};
 pub use agent::Agent;
 pub use http::{Answer, Caller, Route, Streamed};
 pub use llama::Llama;
+pub use nvml::FakeNvml;
 pub use ollama::OllamaAdapter;
 pub use place::{binary, engines_dir, repository};
 pub use poll::eventually;
