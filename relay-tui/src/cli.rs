@@ -4,12 +4,14 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Choice, Contexts, Environment, Settings};
 use crate::model::{Model, Screen};
 use crate::persist::Memory;
 use crate::run::Manner;
+use crate::zone::Zone;
 use crate::{once, run};
 
 /// The operator's console of Relay.
@@ -67,29 +69,21 @@ struct Options {
 enum Command {
     /// Print one page and leave
     Once {
-        screen: Page,
+        screen: Screen,
         /// The data as JSON
         #[arg(long)]
         json: bool,
     },
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Page {
-    Overview,
-    Backends,
-    Keys,
-    Events,
-}
+impl ValueEnum for Screen {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl From<Page> for Screen {
-    fn from(page: Page) -> Self {
-        match page {
-            Page::Overview => Self::Overview,
-            Page::Backends => Self::Backends,
-            Page::Keys => Self::Keys,
-            Page::Events => Self::Events,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let page = self.page();
+        Some(PossibleValue::new(page.word).help(page.question))
     }
 }
 
@@ -133,6 +127,11 @@ fn start(line: Line, environment: &Environment) -> Result<ExitCode, (u8, String)
     let target = contexts.target(&contexts.first).map_err(usage)?;
     let mut model = Model::new(contexts.shown(&contexts.first), settings.keymap);
     model.theme = settings.theme;
+    model.colours = settings.colours;
+    model.local_zone = Zone::local(jiff::tz::TimeZone::system());
+    if settings.local_time {
+        model.zone = model.local_zone.clone();
+    }
     model.glyphs = settings.glyphs;
     model.forced_read_only = options.read_only;
     let manner = Manner { mouse: settings.mouse, slow: options.slow };
@@ -147,7 +146,7 @@ fn start(line: Line, environment: &Environment) -> Result<ExitCode, (u8, String)
             .map_err(|error| (1, error.to_string()))?,
         Some(Command::Once { screen, json }) => {
             let page = runtime
-                .block_on(once::page(model, &target, screen.into(), json))
+                .block_on(once::page(model, &target, screen, json))
                 .map_err(|sentence| (1, sentence))?;
             io::stdout().write_all(page.as_bytes()).map_err(|error| (1, error.to_string()))?;
         }
@@ -176,7 +175,10 @@ mod tests {
         ] {
             let line = Line::try_parse_from(words).unwrap();
             assert_eq!(line.options.addr.as_deref(), Some("x:1"));
-            assert!(matches!(line.command, Some(Command::Once { screen: Page::Keys, json: true })));
+            assert!(matches!(
+                line.command,
+                Some(Command::Once { screen: Screen::Keys, json: true })
+            ));
         }
     }
 

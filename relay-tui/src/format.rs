@@ -1,4 +1,4 @@
-//! Numbers, times and money as an operator reads them. Pure; integers in, short text out.
+//! Numbers, durations and money as an operator reads them. Pure; integers in, short text out.
 
 /// Nano-credits of one US dollar.
 const NCR_PER_USD: i128 = 1_000_000_000;
@@ -115,26 +115,6 @@ pub(crate) fn freshness(ms: i64) -> String {
     if ms < 10_000 { format!("{}.{}s", ms / 1_000, ms % 1_000 / 100) } else { age(ms) }
 }
 
-/// `14:07:31` in UTC.
-pub(crate) fn clock(at_ms: i64) -> String {
-    let second = at_ms.div_euclid(1_000).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", second / 3_600, second % 3_600 / 60, second % 60)
-}
-
-/// `2026-03-02`, or `never` for 0.
-pub(crate) fn date(at_ms: i64) -> String {
-    if at_ms == 0 {
-        return "never".to_owned();
-    }
-    jiff::Timestamp::from_millisecond(at_ms)
-        .map_or_else(|_| "?".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
-}
-
-/// `2026-03-02 14:07:31Z`, or `never` for 0.
-pub(crate) fn moment(at_ms: i64) -> String {
-    if at_ms == 0 { "never".to_owned() } else { format!("{} {}Z", date(at_ms), clock(at_ms)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_short_and_utc() {
+    fn durations_are_short() {
         assert_eq!(
             (delay(0), delay(212), delay(1_960)),
             ("-".into(), "212ms".into(), "1.9s".into())
@@ -194,7 +174,5 @@ mod tests {
         assert_eq!((age(42_000), age(849_000)), ("42s".into(), "14m".into()));
         assert_eq!((age(11_100_000), age(1_051_200_000)), ("3h05m".into(), "12d04h".into()));
         assert_eq!((freshness(400), freshness(41_000)), ("0.4s".into(), "41s".into()));
-        assert_eq!(moment(1_772_460_451_000), "2026-03-02 14:07:31Z");
-        assert_eq!((date(0), date(i64::MAX)), ("never".into(), "?".into()));
     }
 }

@@ -20,6 +20,7 @@ mod term;
 mod text;
 mod update;
 mod view;
+mod zone;
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,10 @@ pub(crate) enum Told {
         problem: Option<String>,
     },
     Session(Session),
+    /// How long the first answer took.
+    RoundTrip {
+        ms: u64,
+    },
     Data {
         stream: Stream,
         bytes: usize,
@@ -79,6 +83,11 @@ pub(crate) enum Cmd {
     },
     /// Put text on the operator's clipboard.
     Copy(String),
+    /// Write a new file; one that is there stays as it is.
+    Export {
+        file: String,
+        text: String,
+    },
     /// Draw every cell again.
     Redraw,
     Quit,

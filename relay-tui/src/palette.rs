@@ -5,10 +5,11 @@
 //! loaded; each says its key, its role and why it cannot be used now.
 
 use crate::keymap::{ACTIONS, Act, Action, Scope};
-use crate::model::table::Table;
+use crate::model::list::List;
 use crate::model::{Model, Screen, ThemeName};
 use crate::msg::Cmd;
 use crate::update;
+use crate::zone::Zone;
 
 /// Rows above the line.
 pub(crate) const MATCHES_MAX: usize = 8;
@@ -23,6 +24,10 @@ pub(crate) enum Choice {
     DoOn(Act, String),
     Context(String),
     Theme(ThemeName),
+    /// Times in the zone of this machine, or in UTC.
+    Zone {
+        local: bool,
+    },
     /// A screen, narrowed.
     Narrow(Screen, String),
 }
@@ -69,6 +74,15 @@ pub(crate) fn matches(model: &Model, typed: &str) -> Vec<Match> {
         if let Some(score) = score(typed, &title) {
             let help = "colours".to_owned();
             push(model, &mut found, title, help, String::new(), None, Choice::Theme(theme), score);
+        }
+    }
+    for (local, title, help) in
+        [(true, "tz local", "times as on this machine"), (false, "tz utc", "times in UTC")]
+    {
+        if let Some(score) = score(typed, title) {
+            let choice = Choice::Zone { local };
+            let (title, help) = (title.to_owned(), help.to_owned());
+            push(model, &mut found, title, help, String::new(), None, choice, score);
         }
     }
     with_words(model, typed, &mut found);
@@ -142,20 +156,11 @@ fn with_words(model: &Model, typed: &str, found: &mut Vec<Match>) {
         }
     }
     for action in ACTIONS.iter().filter(|action| action.changes && action.id.starts_with(head)) {
-        let names: Vec<&str> = match action.scope {
-            Scope::On(Screen::Backends) => names(&model.backends)
-                .filter(|name| name.contains(rest))
-                .take(MATCHES_MAX)
-                .collect(),
-            Scope::On(Screen::Keys) if action.act != Act::NewKey => model
-                .keys
-                .admitted()
-                .map(|key| key.name.as_str())
-                .filter(|name| name.contains(rest))
-                .take(MATCHES_MAX)
-                .collect(),
-            _ => Vec::new(),
-        };
+        let Scope::On(screen) = action.scope else { continue };
+        // What is made has no name yet.
+        let list = if action.act == Act::NewKey { None } else { model.list(screen.list()) };
+        let names = list.map_or_else(Vec::new, List::names);
+        let names = names.into_iter().filter(|name| name.contains(rest)).take(MATCHES_MAX);
         for name in names {
             let title = format!("{} {name}", action.id);
             let choice = Choice::DoOn(action.act, name.to_owned());
@@ -165,10 +170,6 @@ fn with_words(model: &Model, typed: &str, found: &mut Vec<Match>) {
             push(model, found, title, help, String::new(), refused, choice, 95);
         }
     }
-}
-
-fn names<R: crate::model::filter::Row>(table: &Table<R>) -> impl Iterator<Item = &str> {
-    table.admitted().map(crate::model::filter::Row::id)
 }
 
 /// How well a name fits: whole, beginning, inside, letters in order; `None` when not at all.
@@ -197,6 +198,7 @@ pub(crate) fn run(model: &mut Model, choice: &Choice) -> Vec<Cmd> {
         Choice::DoOn(act, name) => format!("{} {name}", Action::of(*act).id),
         Choice::Context(name) => format!("ctx {name}"),
         Choice::Theme(theme) => format!("theme {}", theme.word()),
+        Choice::Zone { local } => format!("tz {}", if *local { "local" } else { "utc" }),
         Choice::Narrow(screen, words) => format!("{} {words}", screen.word()),
     };
     model.recent.retain(|recent| *recent != title);
@@ -213,27 +215,25 @@ pub(crate) fn run(model: &mut Model, choice: &Choice) -> Vec<Cmd> {
             if let Scope::On(screen) = Action::of(*act).scope {
                 model.screen = screen;
             }
-            let by_name =
-                model.keys.all().iter().find(|key| key.name == *name).map(|key| key.id.clone());
-            let found = match model.screen {
-                Screen::Keys => by_name.is_some_and(|id| model.keys.select(&id)),
-                _ => model.backends.select(name),
-            };
-            if found { update::perform(model, *act) } else { Vec::new() }
+            if update::select_named(model, model.screen, name) {
+                update::perform(model, *act)
+            } else {
+                Vec::new()
+            }
         }
         Choice::Context(name) => vec![Cmd::Switch { context: name.clone() }],
         Choice::Theme(theme) => {
             model.theme = *theme;
             vec![Cmd::Redraw]
         }
+        Choice::Zone { local } => {
+            model.zone = if *local { model.local_zone.clone() } else { Zone::default() };
+            Vec::new()
+        }
         Choice::Narrow(screen, words) => {
-            model.screen = *screen;
-            model.zoomed = false;
-            match screen {
-                Screen::Backends => model.backends.set_filter(words),
-                Screen::Keys => model.keys.set_filter(words),
-                Screen::Events => model.events.set_filter(words),
-                Screen::Overview => {}
+            update::to(model, *screen);
+            if let Some(list) = model.list_mut(screen.list()) {
+                list.set_filter(words);
             }
             Vec::new()
         }

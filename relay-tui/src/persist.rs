@@ -1,4 +1,4 @@
-//! What is remembered between runs: the screen, the sorts, the length of charts, per context.
+//! What is remembered between runs: the screen, the sorts, the columns, the length of charts, per context.
 //!
 //! It is a convenience: what cannot be read or written is forgotten without a word, and nothing
 //! that a daemon said is ever in it.
@@ -9,14 +9,18 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Environment;
-use crate::model::filter::Row;
-use crate::model::table::{Sort, Table};
+use crate::model::layout::Panel;
+use crate::model::table::Sort;
 use crate::model::{Model, Screen};
 
 /// Largest file that is read, in bytes; ours is far smaller.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
 /// Contexts that are remembered.
 const CONTEXTS_MAX: usize = 64;
+
+/// Lists whose sort is remembered; events are always looked at from the newest.
+const SORTED: [(&str, Panel); 3] =
+    [("backends", Panel::BackendList), ("keys", Panel::KeyList), ("requests", Panel::Running)];
 
 /// Where it is kept.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,7 @@ struct File {
 struct Remembered {
     screen: String,
     range_s: usize,
+    other_columns: bool,
     sorts: BTreeMap<String, SortWord>,
 }
 
@@ -68,25 +73,26 @@ impl Memory {
             model.screen = screen;
         }
         model.set_range(then.range_s);
-        let sorts = &then.sorts;
-        recall_sort(&mut model.backends, sorts.get("backends"));
-        recall_sort(&mut model.keys, sorts.get("keys"));
-        recall_sort(&mut model.requests, sorts.get("requests"));
+        model.other_columns = then.other_columns;
+        for (word, panel) in SORTED {
+            if let (Some(sort), Some(list)) = (then.sorts.get(word), model.list_mut(panel)) {
+                list.sort_as(&sort.field, sort.descending);
+            }
+        }
     }
 
     /// Remembers where the console is left.
     pub(crate) fn keep(&self, model: &Model) {
         let Some(file) = &self.file else { return };
         let mut all = self.read();
-        let sorts = [
-            ("backends", model.backends.sort),
-            ("keys", model.keys.sort),
-            ("requests", model.requests.sort),
-        ];
+        let sorts = SORTED.iter().filter_map(|(word, panel)| {
+            Some(((*word).to_owned(), model.list(*panel)?.sort().into()))
+        });
         let now = Remembered {
             screen: model.screen.word().to_owned(),
             range_s: model.range_s,
-            sorts: sorts.map(|(list, sort)| (list.to_owned(), sort.into())).into(),
+            other_columns: model.other_columns,
+            sorts: sorts.collect(),
         };
         all.context.insert(model.context.name.clone(), now);
         while all.context.len() > CONTEXTS_MAX {
@@ -105,13 +111,6 @@ impl Memory {
             .and_then(|file| std::fs::read_to_string(file).ok())
             .and_then(|text| toml::from_str(&text).ok())
             .unwrap_or_default()
-    }
-}
-
-fn recall_sort<R: Row>(table: &mut Table<R>, then: Option<&SortWord>) {
-    let field = then.and_then(|then| R::FIELDS.iter().find(|field| field.name == then.field));
-    if let (Some(field), Some(then)) = (field, then) {
-        table.sort = Sort { field: field.name, descending: then.descending };
     }
 }
 

@@ -145,7 +145,7 @@ fn it_tells_why_there_is_no_link_and_every_end_gives_the_terminal_back() {
         assert!(console.seen.lock().unwrap().screen.screen().alternate_screen());
         assert!(!console.is_cooked());
         if how == "q" {
-            console.until("the reason", |screen| screen.contains("is relayd running there?"));
+            console.until("the reason", |screen| screen.contains("is relayd running?"));
         }
         end(&mut console);
         console.ends_well(how);
@@ -185,7 +185,7 @@ fn it_survives_a_storm_of_sizes_and_a_huge_paste() {
     paste.extend(b"\x1b[201~");
     console.types(&paste);
     console.types(b"\r");
-    console.until("the end of the filter line", |screen| screen.contains("tab panel"));
+    console.until("the end of the filter line", |screen| screen.contains("? help"));
     console.types(b"q");
     console.ends_well("q after the storm");
 }

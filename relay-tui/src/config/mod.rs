@@ -4,6 +4,7 @@
 //! fields. The settings file is the console's own. Flags win over the environment, the environment
 //! over files. Nothing here knows the terminal or the protocol.
 
+mod colours;
 mod contexts;
 mod settings;
 

@@ -7,13 +7,16 @@ use serde::Deserialize;
 
 use super::{ConfigError, Environment, in_config_folder, read};
 use crate::keymap::Keymap;
-use crate::model::{GlyphSet, ThemeName};
+use crate::model::{Colours, GlyphSet, ThemeName};
 
 /// How the console looks and listens.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) theme: ThemeName,
     pub(crate) glyphs: GlyphSet,
+    pub(crate) colours: Colours,
+    /// Times as on this machine, not in UTC.
+    pub(crate) local_time: bool,
     pub(crate) mouse: bool,
     pub(crate) keymap: Keymap,
 }
@@ -24,13 +27,22 @@ pub(crate) struct Settings {
 struct File {
     theme: Option<String>,
     glyphs: Option<String>,
+    time: Option<String>,
     mouse: bool,
+    colours: BTreeMap<String, String>,
     keys: BTreeMap<String, String>,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { theme: None, glyphs: None, mouse: true, keys: BTreeMap::new() }
+        Self {
+            theme: None,
+            glyphs: None,
+            time: None,
+            mouse: true,
+            colours: BTreeMap::new(),
+            keys: BTreeMap::new(),
+        }
     }
 }
 
@@ -62,7 +74,15 @@ impl Settings {
             None => fitting(environment),
         };
         let keymap = Keymap::with(&parsed.keys).map_err(|error| ConfigError(error.to_string()))?;
-        Ok(Self { theme, glyphs, mouse: parsed.mouse, keymap })
+        let colours = super::colours::read(&parsed.colours)?;
+        let local_time = match parsed.time.as_deref() {
+            None | Some("utc") => false,
+            Some("local") => true,
+            Some(other) => {
+                return Err(ConfigError(format!("time = \"{other}\": there are utc and local")));
+            }
+        };
+        Ok(Self { theme, glyphs, colours, local_time, mouse: parsed.mouse, keymap })
     }
 }
 

@@ -38,6 +38,12 @@ const fn view(
     }
 }
 
+/// The keys are those of the table of screens; a test compares.
+const fn go(screen: Screen, keys: &'static [Press]) -> Action {
+    let page = screen.page();
+    view(Act::Go(screen), page.word, keys, "", page.question, page.aliases)
+}
+
 #[expect(clippy::too_many_arguments, reason = "the columns of one row of the table")]
 const fn verb(
     act: Act,
@@ -166,17 +172,10 @@ pub(crate) const ACTIONS: &[Action] = &[
         help: "keep the newest in view, or stay where you are",
         aliases: &["tail"],
     },
-    view(Act::Overview, "overview", &[c('1')], "", "is it healthy, what needs me", &["home"]),
-    view(
-        Act::Backends,
-        "backends",
-        &[c('3')],
-        "",
-        "which server answers, breaker states",
-        &["servers", "engines"],
-    ),
-    view(Act::Keys, "keys", &[c('5')], "", "who uses what, who hits limits", &["usage"]),
-    view(Act::Events, "events", &[c('9')], "", "what happened, who did it", &["audit", "log"]),
+    go(Screen::Overview, &[c('1')]),
+    go(Screen::Backends, &[c('3')]),
+    go(Screen::Keys, &[c('5')]),
+    go(Screen::Events, &[c('9')]),
     view(Act::NextPanel, "next-panel", &[k(Code::Tab)], "panel", "next panel", &[]),
     view(Act::PreviousPanel, "previous-panel", &[k(Code::BackTab)], "", "previous panel", &[]),
     view(Act::Open, "open", &[k(Code::Enter)], "open", "open the row, or where it is decided", &[]),
@@ -204,6 +203,14 @@ pub(crate) const ACTIONS: &[Action] = &[
     ),
     view(Act::Sort, "sort", &[c('s')], "sort", "then a column's key; again turns it round", &[]),
     view(Act::Zoom, "zoom", &[c('z')], "", "one panel on the whole page, and back", &[]),
+    view(
+        Act::Columns,
+        "columns",
+        &[c('w')],
+        "",
+        "a narrow list's other columns, and back",
+        &["wide"],
+    ),
     view(Act::RangeShorter, "range-shorter", &[c('[')], "", "charts over less time", &[]),
     view(Act::RangeLonger, "range-longer", &[c(']')], "", "charts over more time", &[]),
     view(
@@ -226,6 +233,14 @@ pub(crate) const ACTIONS: &[Action] = &[
     ),
     view(Act::Redraw, "redraw", &[ctrl('l')], "", "draw the whole page again", &[]),
     view(Act::LinkLog, "link-log", &[], "", "what the link did, and bytes a second", &["log link"]),
+    view(
+        Act::Export,
+        "export",
+        &[],
+        "",
+        "the rows of this list into a file, one JSON a line",
+        &["save"],
+    ),
     view(
         Act::Unlock,
         "unlock",

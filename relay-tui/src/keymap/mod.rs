@@ -45,10 +45,7 @@ pub(crate) enum Code {
 /// What a key can mean outside of dialogs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Act {
-    Overview,
-    Backends,
-    Keys,
-    Events,
+    Go(Screen),
     NextPanel,
     PreviousPanel,
     Open,
@@ -60,6 +57,7 @@ pub(crate) enum Act {
     First,
     Last,
     Zoom,
+    Columns,
     RangeShorter,
     RangeLonger,
     Filter,
@@ -74,6 +72,7 @@ pub(crate) enum Act {
     Quit,
     Follow,
     LinkLog,
+    Export,
     Unlock,
     Probe,
     Cordon,

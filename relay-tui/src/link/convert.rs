@@ -91,6 +91,7 @@ const fn severity(severity: proto::Severity) -> Severity {
 
 fn attention(a: proto::Attention) -> Attention {
     Attention {
+        id: String::new(),
         severity: severity(a.severity()),
         text: clean(&a.text),
         screen: clean(&a.screen),

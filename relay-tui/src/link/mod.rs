@@ -30,7 +30,7 @@ use self::streams::{Item, Said};
 use crate::config::Target;
 use crate::model::call::{Found, Outcome, Read};
 use crate::model::data::Session;
-use crate::model::link::{LAG_AFTER_MS, LinkState, STALE_AFTER_MS, Stream};
+use crate::model::link::{LAG_AFTER_MS, LinkState, SLOW_ROUND_TRIP_MS, STALE_AFTER_MS, Stream};
 use crate::msg::{Ask, Msg, Told};
 
 /// Messages between the streams' readers and the link: they wait when the screen is slow, and the
@@ -55,6 +55,8 @@ pub(crate) struct Timings {
     pub(crate) backoff: Backoff,
     /// The least time between two updates of a watch.
     pub(crate) interval: Duration,
+    /// The same over a line that turned out to be slow.
+    pub(crate) slow_interval: Duration,
 }
 
 /// The task. Dropped or out of listeners, it ends and takes its connection with it.
@@ -69,6 +71,8 @@ pub(crate) struct Link {
     wanted: Vec<Stream>,
     /// Calls whose answer was cut off.
     unknown: Vec<Sent>,
+    /// The last round trip was long.
+    slow: bool,
 }
 
 /// Why a connection is over.
@@ -96,6 +100,7 @@ impl Default for Timings {
             ask_again: Duration::from_secs(2),
             backoff: Backoff::default(),
             interval: Duration::from_secs(1),
+            slow_interval: Duration::from_secs(2),
         }
     }
 }
@@ -108,7 +113,16 @@ impl Link {
         asks: mpsc::Receiver<Ask>,
         told: mpsc::Sender<Msg>,
     ) -> Self {
-        Self { target, timings, start, asks, told, wanted: Vec::new(), unknown: Vec::new() }
+        Self {
+            target,
+            timings,
+            start,
+            asks,
+            told,
+            wanted: Vec::new(),
+            unknown: Vec::new(),
+            slow: false,
+        }
     }
 
     /// Runs until nobody listens.
@@ -136,7 +150,7 @@ impl Link {
         self.state(LinkState::Connecting, None).await;
         let opening = open(self.target.clone(), self.timings);
         tokio::pin!(opening);
-        let (wire, session) = loop {
+        let (wire, session, round_trip_ms) = loop {
             tokio::select! {
                 opened = &mut opening => match opened {
                     Ok(opened) => break opened,
@@ -157,8 +171,16 @@ impl Link {
             )))
             .await;
         }
+        self.tell(Told::RoundTrip { ms: round_trip_ms }).await;
         self.tell(Told::Session(session)).await;
+        self.slow = round_trip_ms > SLOW_ROUND_TRIP_MS;
         self.serve(&wire).await
+    }
+
+    /// What the readers go by: over a slow line the daemon speaks less often.
+    fn pace(&self) -> Timings {
+        let slow = self.timings.interval.max(self.timings.slow_interval);
+        Timings { interval: if self.slow { slow } else { self.timings.interval }, ..self.timings }
     }
 
     async fn serve(&mut self, wire: &Wire) -> End {
@@ -275,7 +297,7 @@ impl Link {
                 reader: readers.spawn(streams::read(
                     wire.clone(),
                     *stream,
-                    self.timings,
+                    self.pace(),
                     items.clone(),
                 )),
                 heard: Instant::now(),
@@ -351,12 +373,15 @@ impl Link {
     }
 }
 
-async fn open(target: Target, timings: Timings) -> Result<(Wire, Session), String> {
+/// A connection, who we are there, and the milliseconds that the answer took.
+async fn open(target: Target, timings: Timings) -> Result<(Wire, Session, u64), String> {
     let late = || format!("{} did not answer in {} s", target.url, timings.connect.as_secs());
     tokio::time::timeout(timings.connect, async {
         let wire = Wire::open(&target, timings).await?;
+        let asked = Instant::now();
         let session = wire.who_am_i().await?;
-        Ok((wire, session))
+        let round_trip = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok((wire, session, round_trip))
     })
     .await
     .unwrap_or_else(|_| Err(late()))

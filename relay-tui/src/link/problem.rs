@@ -16,7 +16,7 @@ pub(super) fn of_connect(url: &str, error: &(dyn Error + 'static)) -> String {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
             match io.kind() {
                 io::ErrorKind::ConnectionRefused => {
-                    return format!("{url} refuses connections: is relayd running there?");
+                    return format!("is relayd running? {url} refuses connections");
                 }
                 io::ErrorKind::TimedOut => return format!("{url} does not answer"),
                 _ => {}
@@ -90,7 +90,7 @@ mod tests {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(
             of_connect("http://x:1", &refused),
-            "http://x:1 refuses connections: is relayd running there?"
+            "is relayd running? http://x:1 refuses connections"
         );
         for (said, part) in [
             ("failed to lookup address information: Name or service not known", "not known to DNS"),

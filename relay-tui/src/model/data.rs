@@ -70,6 +70,8 @@ pub(crate) struct Fleet {
 /// Something that needs a person, and where the decision is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attention {
+    /// The subject and which of its matters this is: the daemon gives none.
+    pub(crate) id: String,
     pub(crate) severity: Severity,
     pub(crate) text: String,
     pub(crate) screen: String,

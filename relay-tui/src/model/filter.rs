@@ -17,6 +17,22 @@ pub(crate) enum Value<'a> {
 pub(crate) trait Row {
     /// Stable over the row's life; never shown twice.
     fn id(&self) -> &str;
+    /// What an operator calls it; the id where it has no other name.
+    fn name(&self) -> &str {
+        self.id()
+    }
+    /// What `y` copies.
+    fn copied(&self) -> &str {
+        self.id()
+    }
+    /// When it was, for a row that was at a moment.
+    fn at_ms(&self) -> Option<i64> {
+        None
+    }
+    /// What only a copy and an export have beside the fields.
+    fn details(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
     /// Names that a filter and a sort may use, the first being the default order.
     const FIELDS: &'static [Field];
     /// One field; the name is one of [`Self::FIELDS`].

@@ -1,7 +1,7 @@
 //! Where each panel of a screen stands. Pure: the view draws into these areas, the update scrolls
 //! and clicks by them, so that neither needs the other.
 
-use super::Screen;
+use super::screens::Screen;
 
 /// From here on a screen has its wide form.
 const WIDE: Size = Size { width: 120, height: 34 };
@@ -13,6 +13,10 @@ pub(crate) const LEAST: Size = Size { width: 40, height: 10 };
 const TOP_LINES: u16 = 2;
 /// The line of keys.
 const BOTTOM_LINES: u16 = 1;
+/// A short list of the overview has headings from this width on.
+const HEADED: u16 = 62;
+/// Lines of money under what needs a person.
+pub(crate) const MONEY_LINES: u16 = 2;
 /// Wide bodies are at least this high: what [`WIDE`] leaves.
 const WIDE_BODY: u16 = WIDE.height - TOP_LINES - BOTTOM_LINES;
 
@@ -58,24 +62,32 @@ pub(crate) struct Slot {
     pub(crate) area: Area,
 }
 
-/// The panels that `Tab` visits, in order.
-pub(crate) const fn tab_order(screen: Screen) -> &'static [Panel] {
-    match screen {
-        Screen::Overview => &[Panel::Attention, Panel::Fleet, Panel::Running, Panel::Happenings],
-        Screen::Backends => &[Panel::BackendList],
-        Screen::Keys => &[Panel::KeyList],
-        Screen::Events => &[Panel::EventList, Panel::AuditList],
+impl Slot {
+    /// The list has a line of headings.
+    pub(crate) const fn has_heading(&self) -> bool {
+        match self.panel {
+            Panel::BackendList | Panel::KeyList | Panel::EventList | Panel::AuditList => true,
+            Panel::Fleet => self.area.width >= HEADED,
+            _ => false,
+        }
+    }
+
+    /// Lines above the first row: the border and a heading.
+    pub(crate) const fn top_lines(&self) -> u16 {
+        if self.has_heading() { 2 } else { 1 }
+    }
+
+    /// Rows that there is room for.
+    pub(crate) fn rows(&self, size: Size, zoomed: bool) -> u16 {
+        let money =
+            if self.panel == Panel::Attention && has_money(size, zoomed) { MONEY_LINES } else { 0 };
+        self.area.height.saturating_sub(self.top_lines() + 1 + money)
     }
 }
 
-impl Panel {
-    /// Lines of a panel that are not rows: borders and a heading.
-    pub(crate) const fn frame_lines(self) -> u16 {
-        match self {
-            Self::BackendList | Self::KeyList | Self::EventList | Self::AuditList => 3,
-            _ => 2,
-        }
-    }
+/// What needs a person shares its panel with money: a narrow page has no other place for it.
+pub(crate) const fn has_money(size: Size, zoomed: bool) -> bool {
+    !size.is_wide() && size.is_whole() && !zoomed
 }
 
 impl Size {
@@ -125,19 +137,10 @@ pub(crate) fn panels(size: Size, screen: Screen, focus: Panel, zoomed: bool) -> 
     if zoomed || !size.is_whole() {
         return vec![Slot { panel: focus, area: body }];
     }
-    let wide = size.is_wide();
-    let mut slots = Vec::new();
-    let mut put = |panel, area| slots.push(Slot { panel, area });
-    match screen {
-        Screen::Overview => overview(body, wide, &mut put),
-        Screen::Backends => backends(body, wide, &mut put),
-        Screen::Keys => keys(body, wide, &mut put),
-        Screen::Events => events(body, focus, &mut put),
-    }
-    slots
+    (screen.page().lay)(body, size.is_wide(), focus)
 }
 
-fn overview(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
+pub(super) fn overview(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
     let half = body.width / 2;
     if wide {
         let more = body.height - WIDE_BODY;
@@ -146,68 +149,76 @@ fn overview(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
         let (traffic, fleet) = top.split_left(half);
         let (attention, others) = middle.split_left(body.width / 3);
         let (running, money) = others.split_left(body.width / 3 + 8);
-        put(Panel::Traffic, traffic);
-        put(Panel::Fleet, fleet);
-        put(Panel::Attention, attention);
-        put(Panel::Running, running);
-        put(Panel::Money, money);
-        put(Panel::Happenings, bottom);
-    } else {
-        let (top, rest) = body.split_top(8);
-        let (middle, bottom) = rest.split_top(7 + (body.height - 21) / 2);
-        let (traffic, fleet) = top.split_left(half);
-        let (attention, running) = middle.split_left(half);
-        put(Panel::Traffic, traffic);
-        put(Panel::Fleet, fleet);
-        put(Panel::Attention, attention);
-        put(Panel::Running, running);
-        put(Panel::Happenings, bottom);
+        return vec![
+            slot(Panel::Traffic, traffic),
+            slot(Panel::Fleet, fleet),
+            slot(Panel::Attention, attention),
+            slot(Panel::Running, running),
+            slot(Panel::Money, money),
+            slot(Panel::Happenings, bottom),
+        ];
     }
+    let (top, rest) = body.split_top(8);
+    let (middle, bottom) = rest.split_top(7 + (body.height - 21) / 2);
+    let (traffic, fleet) = top.split_left(half);
+    let (attention, running) = middle.split_left(half);
+    vec![
+        slot(Panel::Traffic, traffic),
+        slot(Panel::Fleet, fleet),
+        slot(Panel::Attention, attention),
+        slot(Panel::Running, running),
+        slot(Panel::Happenings, bottom),
+    ]
 }
 
-fn backends(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
-    if wide {
-        let (list, rest) = body.split_top(13 + (body.height - WIDE_BODY) / 2);
-        let (middle, bottom) = rest.split_top(10);
-        let (history, detail) = middle.split_left(body.width / 3);
-        put(Panel::BackendList, list);
-        put(Panel::BackendHistory, history);
-        put(Panel::BackendDetail, detail);
-        put(Panel::BackendRequests, bottom);
-    } else {
+pub(super) fn backends(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
+    if !wide {
         let (list, detail) = body.split_top(13 + (body.height - 21) / 2);
-        put(Panel::BackendList, list);
-        put(Panel::BackendDetail, detail);
+        return vec![slot(Panel::BackendList, list), slot(Panel::BackendDetail, detail)];
     }
+    let (list, rest) = body.split_top(13 + (body.height - WIDE_BODY) / 2);
+    let (middle, bottom) = rest.split_top(10);
+    let (history, detail) = middle.split_left(body.width / 3);
+    vec![
+        slot(Panel::BackendList, list),
+        slot(Panel::BackendHistory, history),
+        slot(Panel::BackendDetail, detail),
+        slot(Panel::BackendRequests, bottom),
+    ]
 }
 
-fn keys(body: Area, wide: bool, put: &mut impl FnMut(Panel, Area)) {
-    if wide {
-        let (list, rest) = body.split_top(13 + (body.height - WIDE_BODY) / 2);
-        let (middle, bottom) = rest.split_top(10);
-        let (history, detail) = middle.split_left(body.width * 3 / 5);
-        put(Panel::KeyList, list);
-        put(Panel::KeyHistory, history);
-        put(Panel::KeyDetail, detail);
-        put(Panel::KeyRequests, bottom);
-    } else {
+pub(super) fn keys(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
+    if !wide {
         let (list, rest) = body.split_top(11 + (body.height - 21) / 2);
         let (requests, detail) = rest.split_left(body.width / 2 + 2);
-        put(Panel::KeyList, list);
-        put(Panel::KeyRequests, requests);
-        put(Panel::KeyDetail, detail);
+        return vec![
+            slot(Panel::KeyList, list),
+            slot(Panel::KeyRequests, requests),
+            slot(Panel::KeyDetail, detail),
+        ];
+    }
+    let (list, rest) = body.split_top(13 + (body.height - WIDE_BODY) / 2);
+    let (middle, bottom) = rest.split_top(10);
+    let (history, detail) = middle.split_left(body.width * 3 / 5);
+    vec![
+        slot(Panel::KeyList, list),
+        slot(Panel::KeyHistory, history),
+        slot(Panel::KeyDetail, detail),
+        slot(Panel::KeyRequests, bottom),
+    ]
+}
+
+pub(super) fn events(body: Area, _wide: bool, focus: Panel) -> Vec<Slot> {
+    let (list, detail) = body.split_top(body.height - 6 - (body.height - 21) / 6);
+    if focus == Panel::AuditList {
+        vec![slot(Panel::AuditList, list), slot(Panel::AuditDetail, detail)]
+    } else {
+        vec![slot(Panel::EventList, list), slot(Panel::EventDetail, detail)]
     }
 }
 
-fn events(body: Area, focus: Panel, put: &mut impl FnMut(Panel, Area)) {
-    let (list, detail) = body.split_top(body.height - 6 - (body.height - 21) / 6);
-    if focus == Panel::AuditList {
-        put(Panel::AuditList, list);
-        put(Panel::AuditDetail, detail);
-    } else {
-        put(Panel::EventList, list);
-        put(Panel::EventDetail, detail);
-    }
+const fn slot(panel: Panel, area: Area) -> Slot {
+    Slot { panel, area }
 }
 
 #[cfg(test)]
@@ -220,7 +231,7 @@ mod tests {
             for height in (1..80).step_by(3).chain([24, 34, 40]) {
                 let size = Size { width, height };
                 for screen in Screen::ALL {
-                    for focus in tab_order(screen) {
+                    for focus in screen.panels() {
                         for zoomed in [false, true] {
                             let slots = panels(size, screen, *focus, zoomed);
                             let covered: u32 = slots

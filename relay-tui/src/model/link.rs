@@ -8,9 +8,11 @@ use super::Now;
 pub(crate) const LAG_AFTER_MS: u64 = 3_000;
 /// Silence after which the link is given up and made again.
 pub(crate) const STALE_AFTER_MS: u64 = 10_000;
+/// A round trip that is called slow.
+pub(crate) const SLOW_ROUND_TRIP_MS: u64 = 250;
 /// Lines of the link's own log.
 const LOG_MAX: usize = 100;
-/// Failures in a row after which the reason is told.
+/// Failures in a row after which the reason is told; at once where there never was a link.
 const TELL_AFTER: u32 = 3;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,10 @@ pub(crate) struct Link {
     /// Bytes of messages in the second before the last tick.
     pub(crate) bytes_per_s: u64,
     bytes_at_tick: u64,
+    /// It has been live at all.
+    pub(crate) was_live: bool,
+    /// Milliseconds to the daemon and back, at the last connection.
+    pub(crate) round_trip_ms: Option<u64>,
     /// When it was last live.
     pub(crate) live_until: Option<Now>,
 }
@@ -107,8 +113,16 @@ impl Link {
             LinkState::Backoff { failures, .. } if failures >= TELL_AFTER => {
                 self.problem.as_deref()
             }
+            LinkState::Backoff { .. } | LinkState::Connecting if !self.was_live => {
+                self.problem.as_deref()
+            }
             _ => None,
         }
+    }
+
+    /// The line is slow: data comes every other second.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.round_trip_ms.is_some_and(|ms| ms > SLOW_ROUND_TRIP_MS)
     }
 
     /// Once a second.

@@ -6,15 +6,19 @@
 use std::collections::BTreeMap;
 
 pub(crate) mod call;
+pub(crate) mod columns;
 pub(crate) mod data;
 pub(crate) mod filter;
 pub(crate) mod input;
 pub(crate) mod layout;
 pub(crate) mod link;
+pub(crate) mod list;
 pub(crate) mod overlay;
 pub(crate) mod rows;
+pub(crate) mod screens;
 pub(crate) mod series;
 pub(crate) mod table;
+pub(crate) mod tabs;
 
 use self::call::Verb;
 use self::data::{
@@ -23,11 +27,14 @@ use self::data::{
 };
 use self::input::Input;
 use self::layout::{Panel, Size};
-use self::link::{Link, LinkState, Stream};
+use self::link::{Link, LinkState};
+use self::list::List;
 use self::overlay::Overlay;
+pub(crate) use self::screens::Screen;
 use self::series::Series;
 use self::table::{Sort, Table};
 use crate::keymap::Keymap;
+use crate::zone::Zone;
 
 /// How long a message stays.
 pub(crate) const TOAST_MS: u64 = 5_000;
@@ -47,16 +54,6 @@ pub(crate) struct Now {
     pub(crate) wall_ms: i64,
     /// Milliseconds since the console started; never goes back.
     pub(crate) mono_ms: u64,
-}
-
-/// A page of the console.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Screen {
-    #[default]
-    Overview,
-    Backends,
-    Keys,
-    Events,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,17 +107,30 @@ pub(crate) struct OpenCall {
 }
 
 /// The overview and its history.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Overview {
     pub(crate) loaded: bool,
     pub(crate) traffic: Traffic,
     pub(crate) money: Money,
     pub(crate) fleet: Fleet,
-    pub(crate) attention: Vec<Attention>,
-    /// Selected row of `attention`.
-    pub(crate) at: usize,
+    pub(crate) attention: Table<Attention>,
     pub(crate) requests: Series,
     pub(crate) tokens: Series,
+}
+
+impl Default for Overview {
+    fn default() -> Self {
+        Self {
+            loaded: false,
+            traffic: Traffic::default(),
+            money: Money::default(),
+            fleet: Fleet::default(),
+            // The most severe first, then what has waited longest.
+            attention: Table::new(Sort { field: "urgency", descending: true }),
+            requests: Series::default(),
+            tokens: Series::default(),
+        }
+    }
 }
 
 /// What is asked once for the selected key.
@@ -148,6 +158,12 @@ pub(crate) struct Model {
     pub(crate) now: Now,
     pub(crate) size: Size,
     pub(crate) theme: ThemeName,
+    /// Colours of the operator's own, over the theme's.
+    pub(crate) colours: Colours,
+    /// In which times are shown.
+    pub(crate) zone: Zone,
+    /// The zone of this machine.
+    pub(crate) local_zone: Zone,
     pub(crate) glyphs: GlyphSet,
     pub(crate) keymap: Keymap,
     /// Given on the command line: nothing unlocks it.
@@ -163,6 +179,8 @@ pub(crate) struct Model {
     pub(crate) screen: Screen,
     pub(crate) focus: BTreeMap<Screen, Panel>,
     pub(crate) zoomed: bool,
+    /// Lists of a narrow page show the columns that they usually leave out.
+    pub(crate) other_columns: bool,
     /// Seconds that charts show.
     pub(crate) range_s: usize,
     /// Updates that came while drawing was paused; `None` when it is not.
@@ -195,55 +213,6 @@ pub(crate) struct Model {
     pub(crate) dirty_data: bool,
 }
 
-impl Screen {
-    pub(crate) const ALL: [Self; 4] = [Self::Overview, Self::Backends, Self::Keys, Self::Events];
-
-    /// The number key, as on the tab.
-    pub(crate) const fn number(self) -> char {
-        match self {
-            Self::Overview => '1',
-            Self::Backends => '3',
-            Self::Keys => '5',
-            Self::Events => '9',
-        }
-    }
-
-    pub(crate) const fn title(self) -> &'static str {
-        match self {
-            Self::Overview => "Overview",
-            Self::Backends => "Backends",
-            Self::Keys => "Keys",
-            Self::Events => "Events",
-        }
-    }
-
-    /// The word of the command line, the palette and what the daemon calls it.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Overview => "overview",
-            Self::Backends => "backends",
-            Self::Keys => "keys",
-            Self::Events => "events",
-        }
-    }
-
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|screen| screen.word() == word)
-    }
-
-    /// What it watches. Events are watched always.
-    pub(crate) const fn streams(self) -> &'static [Stream] {
-        match self {
-            Self::Overview => {
-                &[Stream::Overview, Stream::Backends, Stream::Requests, Stream::Events]
-            }
-            Self::Backends => &[Stream::Backends, Stream::Requests, Stream::Events],
-            Self::Keys => &[Stream::Keys, Stream::Requests, Stream::Events],
-            Self::Events => &[Stream::Events],
-        }
-    }
-}
-
 impl ThemeName {
     pub(crate) const ALL: [Self; 4] = [Self::Default, Self::Light, Self::ColourBlind, Self::Mono];
 
@@ -255,6 +224,26 @@ impl ThemeName {
             Self::Mono => "mono",
         }
     }
+}
+
+/// An ink of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ink {
+    /// One of the terminal's own 16, or of the 256 of most.
+    Numbered(u8),
+    /// Only for terminals of true colour.
+    Exact(u8, u8, u8),
+}
+
+/// Colours of the operator's own, by meaning; none = the theme's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Colours {
+    pub(crate) quiet: Option<Ink>,
+    pub(crate) focus: Option<Ink>,
+    pub(crate) good: Option<Ink>,
+    pub(crate) warn: Option<Ink>,
+    pub(crate) bad: Option<Ink>,
+    pub(crate) alarm: Option<Ink>,
 }
 
 impl GlyphSet {
@@ -275,6 +264,9 @@ impl Model {
             now: Now::default(),
             size: Size { width: 80, height: 24 },
             theme: ThemeName::default(),
+            colours: Colours::default(),
+            zone: Zone::default(),
+            local_zone: Zone::default(),
             glyphs: GlyphSet::default(),
             keymap,
             forced_read_only: false,
@@ -287,6 +279,7 @@ impl Model {
             screen: Screen::default(),
             focus: BTreeMap::new(),
             zoomed: false,
+            other_columns: false,
             range_s: 60,
             paused: None,
             overview: Overview::default(),
@@ -320,11 +313,15 @@ impl Model {
         fresh.now = self.now;
         fresh.size = self.size;
         fresh.theme = self.theme;
+        fresh.colours = self.colours;
+        fresh.zone = self.zone.clone();
+        fresh.local_zone = self.local_zone.clone();
         fresh.glyphs = self.glyphs;
         fresh.forced_read_only = self.forced_read_only;
         fresh.contexts = std::mem::take(&mut self.contexts);
         fresh.screen = self.screen;
         fresh.range_s = self.range_s;
+        fresh.other_columns = self.other_columns;
         fresh.recent = std::mem::take(&mut self.recent);
         // Numbers go on, so that a late answer of the other daemon meets no open call.
         fresh.next_call = self.next_call;
@@ -380,7 +377,41 @@ impl Model {
     }
 
     pub(crate) fn focused(&self) -> Panel {
-        self.focus.get(&self.screen).copied().unwrap_or_else(|| layout::tab_order(self.screen)[0])
+        self.focus.get(&self.screen).copied().unwrap_or_else(|| self.screen.list())
+    }
+
+    /// The list of a panel.
+    pub(crate) fn list(&self, panel: Panel) -> Option<&dyn List> {
+        Some(match panel {
+            Panel::Attention => &self.overview.attention,
+            Panel::Fleet | Panel::BackendList => &self.backends,
+            Panel::Running => &self.requests,
+            Panel::Happenings | Panel::EventList => &self.events,
+            Panel::KeyList => &self.keys,
+            Panel::AuditList => &self.audit,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn list_mut(&mut self, panel: Panel) -> Option<&mut dyn List> {
+        Some(match panel {
+            Panel::Attention => &mut self.overview.attention,
+            Panel::Fleet | Panel::BackendList => &mut self.backends,
+            Panel::Running => &mut self.requests,
+            Panel::Happenings | Panel::EventList => &mut self.events,
+            Panel::KeyList => &mut self.keys,
+            Panel::AuditList => &mut self.audit,
+            _ => return None,
+        })
+    }
+
+    /// The list that keys move, filter and sort.
+    pub(crate) fn focused_list(&self) -> Option<&dyn List> {
+        self.list(self.focused())
+    }
+
+    pub(crate) fn focused_list_mut(&mut self) -> Option<&mut dyn List> {
+        self.list_mut(self.focused())
     }
 
     pub(crate) fn open_call(&self, object: &str) -> Option<&OpenCall> {
@@ -444,7 +475,7 @@ impl Model {
     /// The most severe things that need a person, counted: critical, warning.
     pub(crate) fn alarms(&self) -> (usize, usize) {
         let count = |severity| {
-            self.overview.attention.iter().filter(|item| item.severity == severity).count()
+            self.overview.attention.all().iter().filter(|item| item.severity == severity).count()
         };
         (count(Severity::Critical), count(Severity::Warning))
     }

@@ -78,10 +78,22 @@ pub(crate) struct Form {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
+    /// The rows of the focused list into a file.
+    Export,
     NewKey,
-    Limits { key_id: String, name: String, version: u64 },
-    Weight { backend: String, version: u64, now: u32 },
-    Unlock { context: String },
+    Limits {
+        key_id: String,
+        name: String,
+        version: u64,
+    },
+    Weight {
+        backend: String,
+        version: u64,
+        now: u32,
+    },
+    Unlock {
+        context: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Which fields the rows of each list have for filters, sorts and copies.
 
-use super::data::{AuditEntry, Backend, Event, Key, Request};
+use super::data::{Attention, AuditEntry, Backend, Event, Key, Request};
 use super::filter::{Field, Row, Value, field};
 
 #[expect(clippy::cast_precision_loss, reason = "a sort key, not an account")]
@@ -15,6 +15,42 @@ fn text(value: &str) -> Value<'_> {
 #[expect(clippy::cast_precision_loss, reason = "compared with what an operator typed")]
 fn dollars(ncr: i64) -> Value<'static> {
     Value::Number(ncr as f64 / 1e9)
+}
+
+impl Row for Attention {
+    const FIELDS: &'static [Field] = &[
+        field("urgency", 'u', true),
+        field("age", 'a', true),
+        field("text", 'x', false),
+        field("subject", 'o', false),
+    ];
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn copied(&self) -> &str {
+        &self.subject
+    }
+
+    fn field(&self, name: &str) -> Value<'_> {
+        match name {
+            "urgency" => Value::Word(self.severity.word()),
+            "age" => number(-self.since_ms),
+            "subject" => text(&self.subject),
+            _ => text(&self.text),
+        }
+    }
+
+    /// The most severe, and of those the oldest: seconds are far fewer than what lies between two
+    /// severities.
+    fn rank(&self, name: &str) -> Value<'_> {
+        const STEP: i64 = 1_000_000_000_000;
+        match name {
+            "urgency" => number(self.severity as i64 * STEP - self.since_ms / 1_000),
+            _ => self.field(name),
+        }
+    }
 }
 
 impl Row for Backend {
@@ -87,6 +123,10 @@ impl Row for Key {
         &self.id
     }
 
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn field(&self, name: &str) -> Value<'_> {
         match name {
             "cost" => dollars(self.today.charged_ncr),
@@ -134,6 +174,10 @@ impl Row for Request {
         &self.id
     }
 
+    fn at_ms(&self) -> Option<i64> {
+        Some(self.created_at_ms)
+    }
+
     fn field(&self, name: &str) -> Value<'_> {
         match name {
             "time" => number(self.created_at_ms),
@@ -162,6 +206,10 @@ impl Row for Event {
         &self.id
     }
 
+    fn at_ms(&self) -> Option<i64> {
+        Some(self.at_ms)
+    }
+
     fn field(&self, name: &str) -> Value<'_> {
         match name {
             "kind" => text(&self.kind),
@@ -187,6 +235,19 @@ impl Row for AuditEntry {
         &self.id
     }
 
+    fn at_ms(&self) -> Option<i64> {
+        Some(self.at_ms)
+    }
+
+    fn details(&self) -> Vec<(&'static str, &str)> {
+        vec![
+            ("role", self.role.as_str()),
+            ("before", self.before.as_str()),
+            ("after", self.after.as_str()),
+            ("hash", self.hash.as_str()),
+        ]
+    }
+
     fn field(&self, name: &str) -> Value<'_> {
         match name {
             "operator" => text(&self.operator),
@@ -199,10 +260,16 @@ impl Row for AuditEntry {
     }
 }
 
-/// A row as one JSON object, for the clipboard.
+/// A row as one JSON object, for the clipboard and for files.
 pub(crate) fn json<R: Row>(row: &R) -> String {
     let mut object = serde_json::Map::new();
     object.insert("id".to_owned(), row.id().into());
+    if let Some(at) = row.at_ms().and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
+        object.insert("at".to_owned(), at.to_string().into());
+    }
+    for (name, text) in row.details() {
+        object.insert(name.to_owned(), text.into());
+    }
     for field in R::FIELDS {
         let value = match row.field(field.name) {
             Value::Text(text) => text.into_owned().into(),

@@ -191,18 +191,19 @@ impl<R: Row> Table<R> {
         &self.filter_text
     }
 
-    /// Sorts by the field of a key; the same again turns it round. `false` for no such key.
-    pub(crate) fn sort_by_key(&mut self, key: char) -> bool {
-        let Some(field) = R::FIELDS.iter().find(|field| field.key == key) else { return false };
-        self.set_sort(
-            field,
-            self.sort.field == field.name && self.sort.descending == field.descending,
-        );
+    /// Sorts by a field; the same again turns it round. `false` for no such field.
+    pub(crate) fn sort_by(&mut self, field: &str) -> bool {
+        let Some(Field { name, descending, .. }) = R::FIELDS.iter().find(|f| f.name == field)
+        else {
+            return false;
+        };
+        let turned = self.sort == Sort { field: name, descending: *descending };
+        self.set_sort(Sort { field: name, descending: *descending != turned });
         true
     }
 
-    fn set_sort(&mut self, field: &Field, turned: bool) {
-        self.sort = Sort { field: field.name, descending: field.descending != turned };
+    pub(crate) fn set_sort(&mut self, sort: Sort) {
+        self.sort = sort;
         let was_at = self.position();
         self.arrange(was_at);
     }
@@ -302,13 +303,13 @@ mod tests {
         let mut table = table();
         assert_eq!((names(&table).as_str(), table.selected_id()), ("abc", Some("a")));
         table.go(Move::Down);
-        assert!(table.sort_by_key('l'));
+        assert!(table.sort_by("load"));
         assert_eq!((names(&table).as_str(), table.selected_id()), ("abc", Some("b")));
         table.apply(Rows::Delta { changed: vec![item("b", 9)], removed: vec![] });
         assert_eq!((names(&table).as_str(), table.selected_id()), ("bac", Some("b")));
-        assert!(table.sort_by_key('l'));
+        assert!(table.sort_by("load"));
         assert_eq!((names(&table).as_str(), table.position()), ("cab", Some(2)));
-        assert!(!table.sort_by_key('?'));
+        assert!(!table.sort_by("?"));
     }
 
     #[test]
@@ -372,7 +373,7 @@ mod tests {
                     Step::Put(id, load) => table.apply(Rows::Delta { changed: vec![item(&id.to_string(), load)], removed: vec![] }),
                     Step::Drop(id) => table.apply(Rows::Delta { changed: vec![], removed: vec![id.to_string()] }),
                     Step::Filter(n) => table.set_filter(["", "1", "load:>2", "!a", "zz", "load:"][usize::from(n)]),
-                    Step::Sort(name) => { table.sort_by_key(if name { 'n' } else { 'l' }); }
+                    Step::Sort(name) => { table.sort_by(if name { "name" } else { "load" }); }
                     Step::Page(rows) => table.set_page(rows),
                     Step::Click(line) => { table.click(line); }
                 }

@@ -16,9 +16,9 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// For a line that is slow, or not.
-    pub(crate) fn new(slow: bool) -> Self {
-        Self { drawn_ms: None, slow }
+    /// Whether the line is slow.
+    pub(crate) fn set_slow(&mut self, slow: bool) {
+        self.slow = slow;
     }
 
     /// The moment of the next frame; `None` when nothing asks for one.
@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn a_storm_of_data_is_four_frames_a_second_and_of_keys_forty() {
         let frames = |slow: bool, input: bool, data: bool| {
-            let mut gate = Gate::new(slow);
+            let mut gate = Gate::default();
+            gate.set_slow(slow);
             (0..1_000)
                 .filter(|now| {
                     let draws = gate.due_ms(input, data).is_some_and(|due| due <= *now);

@@ -2,7 +2,9 @@
 
 mod gate;
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use crossterm::event::EventStream;
@@ -32,8 +34,8 @@ const ASK_QUEUE: usize = 256;
 /// Sizes come in storms while a window is dragged; the last one counts.
 const RESIZE_MS: Duration = Duration::from_millis(50);
 
-/// How often a daemon speaks over a slow line.
-const SLOW_INTERVAL: Duration = Duration::from_secs(2);
+/// What was exported is for the operator alone: it names customers.
+const EXPORT_MODE: u32 = 0o600;
 
 /// The connection to one daemon: its task and the ways to and from it.
 struct Connection {
@@ -81,7 +83,7 @@ impl Connection {
         let (tell, told) = mpsc::channel(TOLD_QUEUE);
         let mut timings = Timings::default();
         if slow {
-            timings.interval = SLOW_INTERVAL;
+            timings.interval = timings.slow_interval;
         }
         let link = Link::new(target, timings, start, asked, tell);
         Ok(Self { asks, told, task: tokio::spawn(link.run()) })
@@ -141,7 +143,7 @@ pub(crate) async fn run(
         connection,
         terminal,
         painter: Painter::new(),
-        gate: Gate::new(manner.slow),
+        gate: Gate::default(),
         slow: manner.slow,
         between,
         memory,
@@ -163,6 +165,7 @@ impl Console {
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut resized: Option<(Size, Instant)> = None;
         loop {
+            self.gate.set_slow(self.slow || self.model.link.is_slow());
             let due = self.gate.due_ms(self.model.dirty_input, self.model.dirty_data);
             if due.is_some_and(|due| due <= self.now().mono_ms) {
                 self.draw()?;
@@ -240,10 +243,24 @@ impl Console {
                     Some(bytes) => self.terminal.write(&bytes)?,
                     None => self.model.say(Severity::Warning, "too long to copy"),
                 },
+                Cmd::Export { file, text } => self.export(&file, &text),
                 Cmd::Switch { context } => self.switch(&context),
             }
         }
         Ok(false)
+    }
+
+    fn export(&mut self, file: &str, text: &str) {
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(EXPORT_MODE)
+            .open(file)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        match written {
+            Ok(()) => self.model.say(Severity::Info, format!("written to {file}")),
+            Err(error) => self.model.say(Severity::Warning, format!("{file}: {error}")),
+        }
     }
 
     fn switch(&mut self, name: &str) {

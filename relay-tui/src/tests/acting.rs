@@ -408,6 +408,39 @@ fn clicks_select_rows_and_tabs() {
 }
 
 #[test]
+fn a_click_on_a_heading_sorts_by_it_and_another_turns_it_round() {
+    let mut world = World::live(SMALL);
+    world.go(Screen::Keys);
+    let heading = world.text().lines().nth(3).unwrap().to_owned();
+    let click = |world: &mut World, head: &str| {
+        let x = u16::try_from(heading.find(head).unwrap()).unwrap();
+        world.send(Msg::Click { x, y: 3 });
+    };
+    click(&mut world, "tokens");
+    assert_eq!((world.model.keys.sort.field, world.model.keys.sort.descending), ("tokens", true));
+    click(&mut world, "tokens");
+    assert!(!world.model.keys.sort.descending);
+    click(&mut world, "state");
+    assert_eq!(world.model.keys.sort.field, "state");
+    assert!(world.text().contains("state ^"), "{}", world.text());
+}
+
+#[test]
+fn a_narrow_list_shows_its_other_columns_when_asked() {
+    let mut world = World::live(SMALL);
+    world.go(Screen::Backends);
+    assert!(!world.text().contains("tokens out"));
+    world.keys("w");
+    let page = world.text();
+    assert!(page.contains("engine") && page.contains("tokens out"), "{page}");
+    assert!(page.contains("vllm-a"), "the name stays: {page}");
+    world.keys("w");
+    assert!(world.text().contains("weight"));
+    world.go(Screen::Events).keys("w");
+    assert!(world.text().contains("every column of this list is on the page"));
+}
+
+#[test]
 fn five_thousand_keys_keep_their_place() {
     let mut world = World::live(LARGE);
     let many = (0..5_000).map(|no| {

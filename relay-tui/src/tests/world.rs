@@ -102,7 +102,7 @@ impl World {
         let mut world = Self::live(size);
         world.tell(Told::State {
             state: LinkState::Backoff { failures: 4, until_ms: STARTED + 43_000 },
-            problem: Some("http://relay:8701 refuses connections: is relayd running there?".into()),
+            problem: Some("is relayd running? http://relay:8701 refuses connections".into()),
         });
         world.pass(41_000);
         world
@@ -236,6 +236,7 @@ pub(super) fn overview() -> OverviewPatch {
 
 fn attention(severity: Severity, text: &str, screen: &str, subject: &str, age_s: i64) -> Attention {
     Attention {
+        id: String::new(),
         severity,
         text: text.into(),
         screen: screen.into(),

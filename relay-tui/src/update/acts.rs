@@ -3,12 +3,13 @@
 use super::dialogs;
 use crate::keymap::{Act, Action, Level};
 use crate::model::call::{Call, Read, Verb};
+use crate::model::columns;
 use crate::model::data::{Backend, BackendState, Severity};
-use crate::model::filter::Row;
-use crate::model::layout::{self, Panel};
+use crate::model::layout::Panel;
+use crate::model::list::List;
 use crate::model::overlay::{Overlay, Palette};
 use crate::model::table::Move;
-use crate::model::{Model, OpenCall, RANGES_S, Screen, Typing, rows};
+use crate::model::{Model, OpenCall, RANGES_S, Screen, Typing};
 use crate::msg::{Ask, Cmd};
 
 /// Why an action cannot be used now; `None` when it can.
@@ -19,6 +20,9 @@ pub(crate) fn refusal(model: &Model, action: &Action) -> Option<String> {
                 Some("the context or --read-only forbids changes".to_owned())
             }
             Act::Unlock if !model.is_read_only() => Some("changes are allowed already".to_owned()),
+            Act::Export if model.focused_list().is_none_or(|list| list.names().is_empty()) => {
+                Some("this list has no rows".to_owned())
+            }
             _ => None,
         };
     }
@@ -83,10 +87,7 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
         return Vec::new();
     }
     match act {
-        Act::Overview => to(model, Screen::Overview),
-        Act::Backends => to(model, Screen::Backends),
-        Act::Keys => to(model, Screen::Keys),
-        Act::Events => to(model, Screen::Events),
+        Act::Go(screen) => to(model, screen),
         Act::NextPanel => return next_panel(model, 1),
         Act::PreviousPanel => return next_panel(model, -1),
         Act::Open => open(model),
@@ -98,6 +99,7 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
         Act::First => super::go(model, Move::First),
         Act::Last => super::go(model, Move::Last),
         Act::Zoom => model.zoomed = !model.zoomed,
+        Act::Columns => other_columns(model),
         Act::RangeShorter => range(model, -1),
         Act::RangeLonger => range(model, 1),
         Act::Filter => {
@@ -123,6 +125,7 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
             }
         }
         Act::LinkLog => model.overlay = Some(Overlay::LinkLog),
+        Act::Export => dialogs::export(model),
         Act::Unlock => dialogs::unlock(model),
         Act::Probe => {
             if let Some(call) = backend_call(model, Verb::Probe) {
@@ -144,7 +147,7 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
     Vec::new()
 }
 
-pub(super) fn to(model: &mut Model, screen: Screen) {
+pub(crate) fn to(model: &mut Model, screen: Screen) {
     model.screen = screen;
     model.zoomed = false;
     model.typing = Typing::Nothing;
@@ -152,7 +155,7 @@ pub(super) fn to(model: &mut Model, screen: Screen) {
 }
 
 fn next_panel(model: &mut Model, step: isize) -> Vec<Cmd> {
-    let order = layout::tab_order(model.screen);
+    let order = model.screen.panels();
     let at = order.iter().position(|panel| *panel == model.focused()).unwrap_or(0);
     let len = order.len().cast_signed();
     let next = (at.cast_signed() + step).rem_euclid(len).cast_unsigned();
@@ -167,7 +170,7 @@ fn next_panel(model: &mut Model, step: isize) -> Vec<Cmd> {
 fn open(model: &mut Model) {
     match model.focused() {
         Panel::Attention => {
-            let Some(item) = model.overview.attention.get(model.overview.at).cloned() else {
+            let Some(item) = model.overview.attention.selected().cloned() else {
                 return;
             };
             let Some(screen) = Screen::from_word(&item.screen) else {
@@ -175,16 +178,12 @@ fn open(model: &mut Model) {
                 return;
             };
             to(model, screen);
-            let found = match screen {
-                Screen::Backends => model.backends.select(&item.subject),
-                Screen::Keys => select_key(model, &item.subject),
-                Screen::Events => {
-                    model.events.set_filter(&format!("subject:{}", item.subject));
-                    true
-                }
-                Screen::Overview => true,
-            };
-            if !found && !item.subject.is_empty() {
+            if item.subject.is_empty() {
+                return;
+            }
+            if screen == Screen::Events {
+                model.events.set_filter(&format!("subject:{}", item.subject));
+            } else if !select_named(model, screen, &item.subject) {
                 model.say(Severity::Info, format!("{} is not in the list yet", item.subject));
             }
         }
@@ -200,30 +199,24 @@ fn open(model: &mut Model) {
         }
         Panel::Happenings => to(model, Screen::Events),
         _ => {
-            if selected_id(model).is_some() {
+            if model.focused_list().is_some_and(|list| list.copied().is_some()) {
                 model.overlay = Some(Overlay::Detail { scroll: 0 });
             }
         }
     }
 }
 
-/// Selects a key by its id or its name.
-pub(super) fn select_key(model: &mut Model, word: &str) -> bool {
-    let by_name = model.keys.all().iter().find(|key| key.name == word).map(|key| key.id.clone());
-    model.keys.select(word) || by_name.is_some_and(|id| model.keys.select(&id))
+/// Selects a row of a screen's own list by its id or its name.
+pub(crate) fn select_named(model: &mut Model, screen: Screen, word: &str) -> bool {
+    model.list_mut(screen.list()).is_some_and(|list| list.select_named(word))
 }
 
 fn back(model: &mut Model) {
     if model.zoomed {
         model.zoomed = false;
     } else if !filter_text(model).is_empty() {
-        match model.focused() {
-            Panel::Fleet | Panel::BackendList => model.backends.set_filter(""),
-            Panel::Running => model.requests.set_filter(""),
-            Panel::Happenings | Panel::EventList => model.events.set_filter(""),
-            Panel::KeyList => model.keys.set_filter(""),
-            Panel::AuditList => model.audit.set_filter(""),
-            _ => {}
+        if let Some(list) = model.focused_list_mut() {
+            list.set_filter("");
         }
     } else {
         model.toast = None;
@@ -232,13 +225,16 @@ fn back(model: &mut Model) {
 
 /// The filter of the focused list.
 pub(crate) fn filter_text(model: &Model) -> &str {
-    match model.focused() {
-        Panel::Fleet | Panel::BackendList => model.backends.filter_text(),
-        Panel::Running => model.requests.filter_text(),
-        Panel::Happenings | Panel::EventList => model.events.filter_text(),
-        Panel::KeyList => model.keys.filter_text(),
-        Panel::AuditList => model.audit.filter_text(),
-        _ => "",
+    model.focused_list().map_or("", List::filter_text)
+}
+
+/// On a narrow page: the columns that it leaves out, and back.
+fn other_columns(model: &mut Model) {
+    let panel = model.focused();
+    if columns::has_more(panel, model.size.width.saturating_sub(2)) {
+        model.other_columns = !model.other_columns;
+    } else {
+        model.say(Severity::Info, "every column of this list is on the page");
     }
 }
 
@@ -259,38 +255,12 @@ fn pause(model: &mut Model) -> Vec<Cmd> {
     }
 }
 
-fn selected_id(model: &Model) -> Option<&str> {
-    match model.focused() {
-        Panel::Attention => {
-            model.overview.attention.get(model.overview.at).map(|item| item.subject.as_str())
-        }
-        Panel::Fleet | Panel::BackendList => model.backends.selected_id(),
-        Panel::Running => model.requests.selected_id(),
-        Panel::Happenings | Panel::EventList => model.events.selected_id(),
-        Panel::KeyList => model.keys.selected_id(),
-        Panel::AuditList => model.audit.selected_id(),
-        _ => None,
-    }
-}
-
 fn copy(model: &mut Model, whole: bool) -> Vec<Cmd> {
-    fn json<R: Row>(row: Option<&R>) -> Option<String> {
-        row.map(rows::json)
-    }
+    let list = model.focused_list();
     let text = if whole {
-        match model.focused() {
-            Panel::Attention => {
-                model.overview.attention.get(model.overview.at).map(|item| item.text.clone())
-            }
-            Panel::Fleet | Panel::BackendList => json(model.backends.selected()),
-            Panel::Running => json(model.requests.selected()),
-            Panel::Happenings | Panel::EventList => json(model.events.selected()),
-            Panel::KeyList => json(model.keys.selected()),
-            Panel::AuditList => json(model.audit.selected()),
-            _ => None,
-        }
+        list.and_then(List::json)
     } else {
-        selected_id(model).map(str::to_owned)
+        list.and_then(|list| list.copied().map(str::to_owned))
     };
     match text.filter(|text| !text.is_empty()) {
         Some(text) => {

@@ -6,6 +6,7 @@ use crate::keymap::{Code, Level, Press};
 use crate::model::call::{KeyLimits, NewKey, Verb};
 use crate::model::data::{BackendState, Customer, Limits, Severity};
 use crate::model::input::Input;
+use crate::model::list::List;
 use crate::model::overlay::{
     Confirm, FieldKind, Focus, Form, FormField, Overlay, Palette, Purpose,
 };
@@ -171,6 +172,16 @@ pub(super) fn unlock(model: &mut Model) {
     ];
     let fields = vec![text("context", "type its name", "")];
     open(model, Purpose::Unlock { context: name }, "Unlock".to_owned(), lines, fields);
+}
+
+pub(super) fn export(model: &mut Model) {
+    let rows = model.focused_list().map_or(0, |list| list.names().len());
+    let stamp = model.zone.moment(model.daemon_now_ms());
+    let stamp: String = stamp.chars().filter(char::is_ascii_alphanumeric).collect();
+    let file = format!("relay-{}-{stamp}.jsonl", model.screen.word());
+    let lines = vec![format!("{rows} rows, as filtered and sorted now, one JSON object a line.")];
+    let fields = vec![text("file", "a new one", &file)];
+    open(model, Purpose::Export, "Export".to_owned(), lines, fields);
 }
 
 /// A key while something lies over the screen.
@@ -425,6 +436,14 @@ fn submit(model: &mut Model, form: &Form) -> Result<Vec<Cmd>, String> {
             let verb = Verb::Weight(weight);
             let call = call(model, verb, backend.clone(), backend.clone(), *version);
             Ok(send(model, call))
+        }
+        Purpose::Export => {
+            let file = value("file").to_owned();
+            if file.is_empty() {
+                return Err("the file has no name".to_owned());
+            }
+            let text = model.focused_list().map_or_else(String::new, List::export);
+            Ok(vec![Cmd::Export { file, text }])
         }
         Purpose::Unlock { context } => {
             if value("context") != context {

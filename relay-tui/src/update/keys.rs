@@ -2,7 +2,6 @@
 
 use super::{acts, dialogs};
 use crate::keymap::{Code, Press};
-use crate::model::layout::Panel;
 use crate::model::overlay::{FieldKind, Focus, Overlay, TYPED_AHEAD_MS};
 use crate::model::table::Move;
 use crate::model::{Model, Typing};
@@ -103,27 +102,18 @@ fn filter(model: &mut Model, press: Press) -> Vec<Cmd> {
 /// The list narrows as it is typed.
 fn apply_filter(model: &mut Model) {
     let text = model.filter_input.text().to_owned();
-    match model.focused() {
-        Panel::Fleet | Panel::BackendList => model.backends.set_filter(&text),
-        Panel::Running => model.requests.set_filter(&text),
-        Panel::Happenings | Panel::EventList => model.events.set_filter(&text),
-        Panel::KeyList => model.keys.set_filter(&text),
-        Panel::AuditList => model.audit.set_filter(&text),
-        _ => {}
+    if let Some(list) = model.focused_list_mut() {
+        list.set_filter(&text);
     }
 }
 
 fn sort(model: &mut Model, press: Press) -> Vec<Cmd> {
     model.typing = Typing::Nothing;
     let Code::Char(key) = press.code else { return Vec::new() };
-    let known = match model.focused() {
-        Panel::Fleet | Panel::BackendList => model.backends.sort_by_key(key),
-        Panel::Running => model.requests.sort_by_key(key),
-        Panel::Happenings | Panel::EventList => model.events.sort_by_key(key),
-        Panel::KeyList => model.keys.sort_by_key(key),
-        Panel::AuditList => model.audit.sort_by_key(key),
-        _ => false,
-    };
+    let known = model.focused_list_mut().is_some_and(|list| {
+        let field = list.fields().iter().find(|field| field.key == key);
+        field.is_some_and(|field| list.sort_by(field.name))
+    });
     if !known {
         model.say(crate::model::data::Severity::Info, format!("no column has the key {key}"));
     }

@@ -9,12 +9,13 @@ mod dialogs;
 mod keys;
 mod told;
 
-use crate::model::layout::{self, Panel};
+use crate::model::columns;
+use crate::model::layout::{self, Panel, Slot};
 use crate::model::table::Move;
-use crate::model::{Model, Now, Screen};
+use crate::model::{Model, Now, Screen, tabs};
 use crate::msg::{Ask, Cmd, Msg};
 
-pub(crate) use self::acts::{perform, refusal};
+pub(crate) use self::acts::{perform, refusal, select_named, to};
 pub(crate) use self::dialogs::matching_customers;
 pub(crate) use self::told::missing;
 
@@ -74,17 +75,12 @@ fn tick(model: &mut Model) -> Vec<Cmd> {
     Vec::new()
 }
 
-/// Tells each table how many rows its panel shows.
+/// Tells each list how many rows its panel shows.
 fn fit_pages(model: &mut Model) {
-    for slot in layout::panels(model.size, model.screen, model.focused(), model.zoomed) {
-        let rows = usize::from(slot.area.height.saturating_sub(slot.panel.frame_lines()));
-        match slot.panel {
-            Panel::Fleet | Panel::BackendList => model.backends.set_page(rows),
-            Panel::Running => model.requests.set_page(rows),
-            Panel::Happenings | Panel::EventList => model.events.set_page(rows),
-            Panel::KeyList => model.keys.set_page(rows),
-            Panel::AuditList => model.audit.set_page(rows),
-            _ => {}
+    let (size, zoomed) = (model.size, model.zoomed);
+    for slot in layout::panels(size, model.screen, model.focused(), zoomed) {
+        if let Some(list) = model.list_mut(slot.panel) {
+            list.set_page(usize::from(slot.rows(size, zoomed)));
         }
     }
 }
@@ -112,26 +108,13 @@ fn selected_usage(model: &mut Model) -> Option<Cmd> {
 
 /// Moves the selection of the focused panel.
 pub(crate) fn go(model: &mut Model, to: Move) {
-    match model.focused() {
-        Panel::Attention => {
-            let last = model.overview.attention.len().saturating_sub(1);
-            model.overview.at = match to {
-                Move::Up => model.overview.at.saturating_sub(1),
-                Move::Down => (model.overview.at + 1).min(last),
-                Move::HalfUp | Move::First => 0,
-                Move::HalfDown | Move::Last => last,
-            };
-        }
-        Panel::Fleet | Panel::BackendList => model.backends.go(to),
-        Panel::Running => model.requests.go(to),
-        Panel::Happenings | Panel::EventList => {
-            model.events.go(to);
-            // Who moves away from the newest wants to stay there.
-            model.follow = model.events.position() == Some(0);
-        }
-        Panel::KeyList => model.keys.go(to),
-        Panel::AuditList => model.audit.go(to),
-        _ => {}
+    let panel = model.focused();
+    if let Some(list) = model.list_mut(panel) {
+        list.go(to);
+    }
+    if matches!(panel, Panel::Happenings | Panel::EventList) {
+        // Who moves away from the newest wants to stay there.
+        model.follow = model.events.position() == Some(0);
     }
     model.dirty_input = true;
 }
@@ -152,9 +135,8 @@ fn click(model: &mut Model, x: u16, y: u16) -> Vec<Cmd> {
     }
     model.dirty_input = true;
     if y == 1 {
-        if let Some(screen) = crate::view::tab_at(model, x) {
-            model.screen = screen;
-            model.zoomed = false;
+        if let Some(screen) = tabs::at(model, x) {
+            to(model, screen);
         }
         return Vec::new();
     }
@@ -162,32 +144,28 @@ fn click(model: &mut Model, x: u16, y: u16) -> Vec<Cmd> {
     let Some(slot) = slots.into_iter().find(|slot| slot.area.contains(x, y)) else {
         return Vec::new();
     };
-    if layout::tab_order(model.screen).contains(&slot.panel) {
+    if model.screen.panels().contains(&slot.panel) {
         model.focus.insert(model.screen, slot.panel);
     }
-    let heading = slot.panel.frame_lines() - 1;
-    let Some(line) = y.checked_sub(slot.area.y + heading).map(usize::from) else {
-        return Vec::new();
-    };
-    match slot.panel {
-        Panel::Attention if line < model.overview.attention.len() => model.overview.at = line,
-        Panel::Fleet | Panel::BackendList => {
-            model.backends.click(line);
-        }
-        Panel::Running => {
-            model.requests.click(line);
-        }
-        Panel::Happenings | Panel::EventList => {
-            model.events.click(line);
-            model.follow = false;
-        }
-        Panel::KeyList => {
-            model.keys.click(line);
-        }
-        Panel::AuditList => {
-            model.audit.click(line);
-        }
-        _ => {}
+    let Some(line) = y.checked_sub(slot.area.y + 1) else { return Vec::new() };
+    let heading = slot.top_lines() - 1;
+    if line < heading {
+        sort_by_heading(model, slot, x);
+    } else if let Some(list) = model.list_mut(slot.panel)
+        && list.click(usize::from(line - heading))
+        && matches!(slot.panel, Panel::Happenings | Panel::EventList)
+    {
+        model.follow = false;
     }
     Vec::new()
+}
+
+/// A click on a heading sorts by its column, another turns it round.
+fn sort_by_heading(model: &mut Model, slot: Slot, x: u16) {
+    let inside = slot.area.width.saturating_sub(2);
+    let columns = columns::shown(slot.panel, inside, model.other_columns);
+    let clicked = x.checked_sub(slot.area.x + 1).and_then(|x| columns::at(inside, &columns, x));
+    if let (Some(column), Some(list)) = (clicked, model.list_mut(slot.panel)) {
+        list.sort_by(column.field);
+    }
 }

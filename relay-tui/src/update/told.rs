@@ -1,5 +1,7 @@
 //! What the link tells.
 
+use std::collections::BTreeMap;
+
 use crate::format;
 use crate::model::call::{Found, Outcome, Read};
 use crate::model::data::{Event, OverviewPatch, Rows, Severity};
@@ -40,6 +42,12 @@ pub(super) fn told(model: &mut Model, told: Told) -> Vec<Cmd> {
             self::found(model, found);
             Vec::new()
         }
+        Told::RoundTrip { ms } => {
+            model.link.round_trip_ms = Some(ms);
+            let slow = if model.link.is_slow() { ": slow, data every other second" } else { "" };
+            model.link.note(model.now.wall_ms, format!("round trip {ms} ms{slow}"));
+            Vec::new()
+        }
         Told::Note(text) => {
             model.link.note(model.now.wall_ms, text);
             Vec::new()
@@ -68,6 +76,7 @@ fn state_changed(model: &mut Model, state: LinkState, problem: Option<String>) -
     model.link.problem = problem.or(model.link.problem.take());
     model.dirty_input = true;
     if state == LinkState::Live {
+        model.link.was_live = true;
         model.link.problem = None;
         if let Some(cut) = model.link.live_until.take()
             && model.events.loaded
@@ -134,14 +143,18 @@ fn overview(model: &mut Model, patch: OverviewPatch) {
         overview.fleet = fleet;
     }
     if let Some(mut attention) = patch.attention {
-        let before = overview.attention.get(overview.at).map(|item| item.subject.clone());
-        // The most severe first, then what has waited longest.
-        attention
-            .sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.since_ms.cmp(&b.since_ms)));
-        overview.at = before
-            .and_then(|subject| attention.iter().position(|item| item.subject == subject))
-            .unwrap_or_else(|| overview.at.min(attention.len().saturating_sub(1)));
-        overview.attention = attention;
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for item in &mut attention {
+            let matter = seen.entry(item.subject.clone()).or_default();
+            item.id = format!("{} {matter}", item.subject);
+            *matter += 1;
+        }
+        // Who has not moved sees the most severe, also when it is new.
+        let on_top = overview.attention.position() == Some(0);
+        overview.attention.apply(Rows::Snapshot(attention));
+        if on_top {
+            overview.attention.go(Move::First);
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use super::pen::{Pen, Span, cut, plain, span, width};
 use super::table::sort_keys;
 use super::theme::Tone;
 use crate::keymap::{ACTIONS, Act, Action};
-use crate::model::data::{AuditEntry, Backend, Event, Key, Request, Severity};
-use crate::model::filter::Row;
-use crate::model::layout::{self, Area, Panel};
+use crate::model::data::Severity;
+use crate::model::filter::Field;
+use crate::model::layout::Area;
+use crate::model::list::List;
 use crate::model::{Model, Typing};
 use crate::update;
 
@@ -30,42 +31,29 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model) {
             let keys = cut(&sort_keys(fields(model)), area.width.saturating_sub(7));
             pen.line(area, 0, &[span(" sort ", Tone::Focus), plain(keys)]);
         }
-        Typing::Nothing => match said(model) {
-            Some(said) => pen.line(area, 0, &[plain(" "), said]),
+        Typing::Nothing => match &model.toast {
+            Some(toast) => {
+                let sign = if toast.severity == Severity::Info { "" } else { "! " };
+                let said = cut(&format!("{sign}{}", toast.text), area.width.saturating_sub(2));
+                pen.line(area, 0, &[plain(" "), span(said, toast.severity.into())]);
+            }
             None => keys(pen, model, area),
         },
     }
 }
 
-/// A toast, or why there is no link.
-fn said(model: &Model) -> Option<Span> {
-    let room = model.size.width.saturating_sub(2);
-    if let Some(toast) = &model.toast {
-        let sign = if toast.severity == Severity::Info { "" } else { "! " };
-        return Some(span(cut(&format!("{sign}{}", toast.text), room), toast.severity.into()));
-    }
-    let told = model.link.told()?;
-    Some(span(cut(&format!("! {told}"), room), Tone::Warn))
+fn fields(model: &Model) -> &'static [Field] {
+    model.focused_list().map_or(&[], List::fields)
 }
 
-fn fields(model: &Model) -> &'static [crate::model::filter::Field] {
-    match model.focused() {
-        Panel::Fleet | Panel::BackendList => Backend::FIELDS,
-        Panel::Running => Request::FIELDS,
-        Panel::Happenings | Panel::EventList => Event::FIELDS,
-        Panel::KeyList => Key::FIELDS,
-        Panel::AuditList => AuditEntry::FIELDS,
-        _ => &[],
-    }
-}
-
-/// What the keys do here: verbs that are allowed now, then the rest, as far as there is room.
+/// What the keys do here: verbs that are allowed now, then the rest, as far as there is room. Or why
+/// there is no link: then few keys do anything.
 fn keys(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let last = |action: &&Action| matches!(action.act, Act::Help | Act::Palette | Act::Quit);
     let shown = |action: &&Action| {
         !action.label.is_empty()
             && action.visible_on(model.screen)
-            && (action.act != Act::NextPanel || layout::tab_order(model.screen).len() > 1)
+            && (action.act != Act::NextPanel || model.screen.panels().len() > 1)
             && (!action.changes || update::refusal(model, action).is_none())
     };
     let key = |action: &Action| {
@@ -78,7 +66,13 @@ fn keys(pen: &mut Pen<'_>, model: &Model, area: Area) {
         right.push(plain("  "));
     }
     let wide = |spans: &[Span]| spans.iter().map(|span| width(&span.text)).sum::<u16>();
+    pen.line_right(area, 0, &right);
     let room = area.width.saturating_sub(wide(&right) + 1);
+    if let Some(told) = model.link.told() {
+        let told = cut(&format!(" ! {told}"), room);
+        pen.line(area, 0, &[span(told, Tone::Warn)]);
+        return;
+    }
     let mut left = vec![plain(" ")];
     for action in ACTIONS.iter().filter(shown).filter(|action| !last(action)) {
         let more = key(action);
@@ -89,5 +83,4 @@ fn keys(pen: &mut Pen<'_>, model: &Model, area: Area) {
         left.push(plain("  "));
     }
     pen.line(area, 0, &left);
-    pen.line_right(area, 0, &right);
 }

@@ -1,13 +1,13 @@
 //! The two lines on top: which daemon, how the link stands, who is here, what is wrong; the tabs.
 
+use super::fits;
 use super::pen::{Pen, Span, plain, span, width};
 use super::theme::Tone;
-use super::{fits, title};
 use crate::format;
 use crate::model::data::{Role, Severity};
 use crate::model::layout::Area;
 use crate::model::link::LinkState;
-use crate::model::{Model, Screen};
+use crate::model::{Model, tabs};
 
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model) {
     let top = Area { x: 0, y: 0, width: model.size.width, height: 1 };
@@ -109,43 +109,16 @@ fn right(model: &Model, long: bool) -> Vec<Span> {
         let up = format::age(model.daemon_now_ms().saturating_sub(started));
         spans.push(span(format!(" up {up}  "), Tone::Quiet));
     }
-    spans.push(plain(format!("{}Z ", format::clock(model.daemon_now_ms()))));
+    spans.push(plain(format!("{} ", model.zone.stamp(model.daemon_now_ms()))));
     spans
-}
-
-/// The text of each tab, in order.
-fn tabs(model: &Model) -> [(Screen, String); 4] {
-    let narrow = model.size.width < 60;
-    Screen::ALL.map(|screen| {
-        let (number, title) = (screen.number(), title(screen, narrow));
-        let text = if screen == model.screen {
-            format!("{number}<{title}>")
-        } else {
-            format!("{number} {title} ")
-        };
-        (screen, text)
-    })
 }
 
 fn tab_line(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let mut spans = vec![plain(" ")];
-    for (screen, text) in tabs(model) {
+    for (screen, text) in tabs::texts(model) {
         let tone = if screen == model.screen { Tone::Selected } else { Tone::Plain };
         spans.push(span(text, tone));
         spans.push(plain(" "));
     }
     pen.line(area, 0, &spans);
-}
-
-/// The screen whose tab stands in a column of the tab line.
-pub(crate) fn tab_at(model: &Model, x: u16) -> Option<Screen> {
-    let mut start = 1;
-    for (screen, text) in tabs(model) {
-        let end = start + width(&text);
-        if (start..end).contains(&x) {
-            return Some(screen);
-        }
-        start = end + 1;
-    }
-    None
 }

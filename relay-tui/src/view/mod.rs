@@ -19,10 +19,8 @@ use ratatui::layout::Position;
 
 use self::pen::{Frame, Pen, width};
 use self::theme::Tone;
-use crate::model::layout::{self, Area, LEAST, Slot};
-use crate::model::{Model, Screen};
-
-pub(crate) use self::header::tab_at;
+use crate::model::Model;
+use crate::model::layout::{self, Area, LEAST};
 
 /// Draws the page; where the terminal's cursor belongs, when it belongs anywhere.
 pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
@@ -34,11 +32,11 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     }
     header::draw(&mut pen, model);
     let focus = model.focused();
-    for Slot { panel, area } in layout::panels(model.size, model.screen, focus, model.zoomed) {
-        let focused = panel == focus && layout::tab_order(model.screen).len() > 1;
-        screens::panel(&mut pen, model, panel, area, focused);
+    for slot in layout::panels(model.size, model.screen, focus, model.zoomed) {
+        let focused = slot.panel == focus && model.screen.panels().len() > 1;
+        screens::panel(&mut pen, model, slot, focused);
         if stale(model) {
-            pen.fade(area);
+            pen.fade(slot.area);
         }
     }
     footer::draw(&mut pen, model);
@@ -86,17 +84,6 @@ fn empty_line(model: &Model, loaded: bool, filter: &str, nothing: &str) -> Strin
         nothing.to_owned()
     } else {
         "waiting for relayd".to_owned()
-    }
-}
-
-/// The short name of a screen where the page is narrow.
-const fn title(screen: Screen, narrow: bool) -> &'static str {
-    match (screen, narrow) {
-        (Screen::Overview, true) => "Over",
-        (Screen::Backends, true) => "Back",
-        (Screen::Keys, true) => "Keys",
-        (Screen::Events, true) => "Evts",
-        (screen, false) => screen.title(),
     }
 }
 

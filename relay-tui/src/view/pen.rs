@@ -86,7 +86,7 @@ pub(crate) fn cut(text: &str, columns: u16) -> String {
 
 impl<'a> Pen<'a> {
     pub(crate) fn new(model: &Model, buffer: &'a mut Buffer) -> Self {
-        let theme = Theme(model.theme);
+        let theme = Theme { name: model.theme, own: model.colours };
         Self { buffer, theme, glyphs: Glyphs::of(model.glyphs), cursor: None }
     }
 

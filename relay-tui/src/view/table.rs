@@ -2,90 +2,56 @@
 
 use super::pen::{Pen, Span, cut, left, right, span, width};
 use super::theme::Tone;
+use crate::model::Model;
+use crate::model::columns::{self, Column};
 use crate::model::filter::{Field, Row};
-use crate::model::layout::Area;
+use crate::model::layout::{Area, Panel};
 use crate::model::table::{Sort, Table};
-
-/// One column.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Column {
-    pub(crate) head: &'static str,
-    /// The field that a sort by this column uses; empty for none.
-    pub(crate) field: &'static str,
-    /// Columns of the terminal; 0 = what the others leave.
-    pub(crate) width: u16,
-    pub(crate) right: bool,
-    /// It names the row: the bar of a selected row reaches at least so far.
-    pub(crate) names: bool,
-}
 
 /// From here on the bar of a selected row spans the page: the eye needs it. Below, the bar ends
 /// behind the name, so that one step through a list is a few bytes over a slow line; the panel
 /// under the list has the row's numbers.
 const WHOLE_BAR: u16 = 160;
 /// A list this narrow has the whole bar too.
-const SHORT_ROW: u16 = 48;
+const SHORT_ROW: u16 = 70;
 
-pub(crate) const fn column(head: &'static str, field: &'static str, width: u16) -> Column {
-    Column { head, field, width, right: false, names: false }
-}
-
-/// A column of numbers.
-pub(crate) const fn number(head: &'static str, field: &'static str, width: u16) -> Column {
-    Column { head, field, width, right: true, names: false }
-}
-
-impl Column {
-    pub(crate) const fn naming(self) -> Self {
-        Self { names: true, ..self }
-    }
-}
-
-/// Draws the heading and the rows of the page. `cells` makes a row's spans, one a column.
+/// Draws the headings and the rows of a panel. `cell` makes what stands in a row under a column of
+/// this width.
 pub(crate) fn rows<R: Row>(
     pen: &mut Pen<'_>,
+    model: &Model,
+    panel: Panel,
     area: Area,
     table: &Table<R>,
-    columns: &[Column],
-    focused: bool,
-    cells: impl Fn(&R) -> Vec<Span>,
+    cell: impl Fn(&R, &Column, u16) -> Span,
 ) {
     if area.height == 0 {
         return;
     }
-    let widths = widths(area.width, columns);
-    heading(pen, area, table.sort, columns, &widths);
+    let columns = columns::shown(panel, area.width, model.other_columns);
+    let widths = columns::widths(area.width, &columns);
+    headings(pen, area, Some(table.sort), &columns, &widths);
     let below = Area { y: area.y + 1, height: area.height - 1, ..area };
-    body(pen, below, table, columns, &widths, focused, cells);
+    body(pen, below, table, &columns, model.focused() == panel, cell);
 }
 
-/// The rows alone.
-pub(crate) fn bare<R: Row>(
+/// The rows alone, under columns of the caller's own.
+pub(crate) fn body<R: Row>(
     pen: &mut Pen<'_>,
     area: Area,
     table: &Table<R>,
     columns: &[Column],
     focused: bool,
-    cells: impl Fn(&R) -> Vec<Span>,
+    cell: impl Fn(&R, &Column, u16) -> Span,
 ) {
-    let widths = widths(area.width, columns);
-    body(pen, area, table, columns, &widths, focused, cells);
-}
-
-fn body<R: Row>(
-    pen: &mut Pen<'_>,
-    area: Area,
-    table: &Table<R>,
-    columns: &[Column],
-    widths: &[u16],
-    focused: bool,
-    cells: impl Fn(&R) -> Vec<Span>,
-) {
+    let widths = columns::widths(area.width, columns);
     for (line, (row, selected)) in (0..area.height).zip(table.page(usize::from(area.height))) {
-        put(pen, area, line, columns, widths, &cells(row));
+        let cells: Vec<Span> =
+            columns.iter().zip(&widths).map(|(column, wide)| cell(row, column, *wide)).collect();
+        put(pen, area, line, columns, &widths, &cells);
         if selected && focused {
             pen.text(area.x, area.y + line, 1, ">", Tone::Focus);
-            pen.select(area, line, bar(area.width, columns, widths));
+            pen.select(area, line, bar(area.width, columns, &widths));
         }
     }
 }
@@ -119,47 +85,41 @@ pub(crate) fn put(
     }
 }
 
-/// `cost ↓`: the heading with the sign of the sort where it fits.
-fn head(pen: &Pen<'_>, column: &Column, sort: Sort, wide: u16) -> Span {
-    if column.field.is_empty() || column.field != sort.field {
-        return span(column.head, Tone::Quiet);
-    }
-    let sign = if sort.descending { pen.glyphs.falling } else { pen.glyphs.rising };
-    let air = if width(column.head) + 2 <= wide { " " } else { "" };
-    span(format!("{}{air}{sign}", column.head), Tone::Strong)
-}
-
-fn heading(pen: &mut Pen<'_>, area: Area, sort: Sort, columns: &[Column], widths: &[u16]) {
+/// The line of headings, with the sign of the sort where there is one.
+pub(crate) fn headings(
+    pen: &mut Pen<'_>,
+    area: Area,
+    sort: Option<Sort>,
+    columns: &[Column],
+    widths: &[u16],
+) {
     let heads: Vec<Span> =
         columns.iter().zip(widths).map(|(column, wide)| head(pen, column, sort, *wide)).collect();
     put(pen, area, 0, columns, widths, &heads);
 }
 
-/// The widths, the free ones filled; one column of air before each and at the end.
-pub(crate) fn widths(all: u16, columns: &[Column]) -> Vec<u16> {
-    let count = u16::try_from(columns.len()).unwrap_or(u16::MAX);
-    let fixed: u16 = columns.iter().map(|column| column.width).sum();
-    let free =
-        u16::try_from(columns.iter().filter(|column| column.width == 0).count()).unwrap_or(1);
-    let rest = all.saturating_sub(fixed + count + 1);
-    columns
-        .iter()
-        .map(|column| if column.width == 0 { rest / free.max(1) } else { column.width })
-        .collect()
+/// `cost ↓`: a space before the sign where it fits.
+fn head(pen: &Pen<'_>, column: &Column, sort: Option<Sort>, wide: u16) -> Span {
+    let Some(sort) = sort.filter(|sort| !column.field.is_empty() && column.field == sort.field)
+    else {
+        return span(column.head, Tone::Quiet);
+    };
+    let sign = if sort.descending { pen.glyphs.falling } else { pen.glyphs.rising };
+    let air = if width(column.head) + 2 <= wide { " " } else { "" };
+    span(format!("{}{air}{sign}", column.head), Tone::Strong)
 }
 
 /// `sort cost v  filter: none`.
-pub(crate) fn state<R: Row>(table: &Table<R>, room: u16) -> String {
-    let arrow = if table.sort.descending { "v" } else { "^" };
-    let filter = match table.filter_text() {
-        "" => "none".to_owned(),
-        text => cut(text, 20),
-    };
-    let long = format!("sort {} {arrow}  filter: {filter}", table.sort.field);
-    if long.len() <= usize::from(room) || table.filter_text().is_empty() {
-        long
-    } else {
-        format!("filter: {filter}")
+pub(crate) fn state<R: Row>(pen: &Pen<'_>, table: &Table<R>, room: u16) -> String {
+    let sign = if table.sort.descending { pen.glyphs.falling } else { pen.glyphs.rising };
+    let sort = format!("sort {} {sign}", table.sort.field);
+    match table.filter_text() {
+        "" => sort,
+        text => {
+            let filter = format!("filter: {}", cut(text, 24));
+            let long = format!("{sort}  {filter}");
+            if width(&long) <= room { long } else { filter }
+        }
     }
 }
 

@@ -44,6 +44,7 @@ fn timings() -> Timings {
         ask_again: Duration::from_millis(50),
         backoff: Backoff { first: Duration::from_millis(10), most: Duration::from_millis(40) },
         interval: Duration::from_millis(100),
+        slow_interval: Duration::from_millis(100),
     }
 }
 

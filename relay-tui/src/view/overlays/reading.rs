@@ -51,11 +51,12 @@ fn lines(model: &Model, room: u16) -> (String, Vec<Vec<Span>>) {
         Panel::KeyList => {
             model.keys.selected().map(|key| (key.name.clone(), facts(key_facts(model, key))))
         }
-        Panel::AuditList => {
-            model.audit.selected().map(|entry| (entry.action.clone(), texts(audit_lines(entry))))
-        }
+        Panel::AuditList => model
+            .audit
+            .selected()
+            .map(|entry| (entry.action.clone(), texts(audit_lines(model, entry)))),
         _ => model.events.selected().map(|event| {
-            let head = format!("{}  {}", format::moment(event.at_ms), event.severity.word());
+            let head = format!("{}  {}", model.zone.moment(event.at_ms), event.severity.word());
             (event.kind.clone(), texts(vec![head, event.subject.clone(), event.text.clone()]))
         }),
     }
@@ -65,12 +66,13 @@ fn lines(model: &Model, room: u16) -> (String, Vec<Vec<Span>>) {
 pub(super) fn link_log(pen: &mut Pen<'_>, model: &Model) {
     let width = model.size.width.saturating_sub(4).min(110);
     let height = model.size.height.saturating_sub(4);
-    let right =
-        format!("{} B/s in, {} in all", model.link.bytes_per_s, format::count(model.link.bytes_in));
+    let trip = model.link.round_trip_ms.map_or_else(String::new, |ms| format!("{ms} ms away, "));
+    let (now, all) = (model.link.bytes_per_s, format::count(model.link.bytes_in));
+    let right = format!("{trip}{now} B/s in, {all} in all");
     let inside = boxed(pen, model, width, height, "Link", &right);
     let first = model.link.log.len().saturating_sub(usize::from(inside.height));
     for (line, entry) in (0..inside.height).zip(model.link.log.iter().skip(first)) {
-        let at = format!("{}Z  ", format::clock(entry.at_ms));
+        let at = format!("{}  ", model.zone.stamp(entry.at_ms));
         pen.line(inside, line, &[span(at, Tone::Quiet), plain(entry.text.as_str())]);
     }
 }

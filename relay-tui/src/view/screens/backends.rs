@@ -2,16 +2,14 @@
 
 use crate::format;
 use crate::model::Model;
+use crate::model::columns::Column;
 use crate::model::data::{Backend, BackendState, Breaker};
-use crate::model::layout::Area;
+use crate::model::layout::{Area, Panel};
 use crate::view::facts::{self, Fact, fact, toned};
 use crate::view::pen::{Pen, Span, plain, span};
-use crate::view::table::{column, number};
 use crate::view::theme::Tone;
 use crate::view::{chart, empty_line, framed, table};
 
-/// From here on the list has all columns.
-const WIDE: u16 = 110;
 /// A chart lower than this says nothing.
 const CHART_LINES: u16 = 3;
 
@@ -48,58 +46,49 @@ pub(super) fn delay_cell(model: &Model, backend: &Backend) -> Span {
 
 pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let title = format!("Backends {}", table::counted(&model.backends));
-    let right = table::state(&model.backends, area.width.saturating_sub(24));
+    let right = table::state(pen, &model.backends, area.width.saturating_sub(24));
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
-    let wide = inside.width >= WIDE;
-    let mut columns = vec![column("state", "state", 8), column("name", "name", 0).naming()];
-    columns.push(column("model", "model", 0));
-    if wide {
-        columns.push(column("engine", "engine", 10));
-    }
-    columns.extend([number("run", "run", 7), number("queue", "queue", 6)]);
-    if wide {
-        columns.push(number("ttft50", "", 6));
-    }
-    columns.extend([number("ttft95", "ttft", 7), number("err%", "err", 6)]);
-    columns.extend([number("weight", "weight", 7), column("breaker", "breaker", 8)]);
-    if wide {
-        columns.extend([number("requests", "", 9), number("tokens out", "", 10)]);
-    }
-    table::rows(pen, inside, &model.backends, &columns, true, |backend| {
-        let mut cells = vec![state_cell(model, backend), plain(backend.id.as_str())];
-        cells.push(plain(backend.model_line()));
-        if wide {
-            cells.push(plain(backend.engine.as_str()));
-        }
-        let full = backend.max_concurrency > 0 && backend.running >= backend.max_concurrency;
-        let run = format!("{}/{}", backend.running, backend.max_concurrency);
-        cells.push(span(run, if full { Tone::Warn } else { Tone::Plain }));
-        let waits = if backend.queued > 0 { Tone::Warn } else { Tone::Quiet };
-        cells.push(span(backend.queued.to_string(), waits));
-        if wide {
-            cells.push(plain(format::delay(backend.ttft_p50_ms)));
-        }
-        cells.push(plain(format::delay(backend.ttft_p95_ms)));
-        let failing = if backend.recent_failures_ppm > 0 { Tone::Warn } else { Tone::Quiet };
-        cells.push(span(errors(backend), failing));
-        cells.push(plain(backend.weight.to_string()));
-        let open = if backend.breaker == Breaker::Closed { Tone::Quiet } else { Tone::Bad };
-        cells.push(span(backend.breaker.word(), open));
-        if wide {
-            cells.push(plain(format::count(backend.requests)));
-            cells.push(plain(format::count(backend.tokens_out)));
-        }
-        cells
+    table::rows(pen, model, Panel::BackendList, inside, &model.backends, |backend, column, _| {
+        cell(model, backend, column)
     });
     if model.backends.shown_len() == 0 {
-        let table = &model.backends;
-        let text = empty_line(
-            model,
-            table.loaded,
-            table.filter_text(),
-            "no backends yet; relayd admin apply adds them",
-        );
+        let text = nothing(model);
         pen.line(inside, 1, &[span(format!(" {text}"), Tone::Quiet)]);
+    }
+}
+
+/// Why the list is empty.
+pub(super) fn nothing(model: &Model) -> String {
+    let table = &model.backends;
+    let none = "no backends yet; relayd admin apply adds them";
+    empty_line(model, table.loaded, table.filter_text(), none)
+}
+
+/// What stands under a column.
+pub(super) fn cell(model: &Model, backend: &Backend, column: &Column) -> Span {
+    let marked = |marked: bool, tone| if marked { tone } else { Tone::Quiet };
+    match column.head {
+        "state" => state_cell(model, backend),
+        "name" => plain(backend.id.as_str()),
+        "model" => plain(backend.model_line()),
+        "engine" => plain(backend.engine.as_str()),
+        "run" => {
+            let full = backend.max_concurrency > 0 && backend.running >= backend.max_concurrency;
+            let run = format!("{}/{}", backend.running, backend.max_concurrency);
+            span(run, if full { Tone::Warn } else { Tone::Plain })
+        }
+        "queue" => span(backend.queued.to_string(), marked(backend.queued > 0, Tone::Warn)),
+        "ttft50" => plain(format::delay(backend.ttft_p50_ms)),
+        "ttft95" => plain(format::delay(backend.ttft_p95_ms)),
+        "err%" => span(errors(backend), marked(backend.recent_failures_ppm > 0, Tone::Warn)),
+        "weight" => plain(backend.weight.to_string()),
+        "breaker" => {
+            let open = backend.breaker != Breaker::Closed;
+            span(backend.breaker.word(), marked(open, Tone::Bad))
+        }
+        "requests" => plain(format::count(backend.requests)),
+        "tokens out" => plain(format::count(backend.tokens_out)),
+        _ => Span::default(),
     }
 }
 

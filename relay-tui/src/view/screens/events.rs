@@ -2,34 +2,21 @@
 
 use crate::format;
 use crate::model::Model;
+use crate::model::columns::{self, Column};
 use crate::model::data::{AuditEntry, Event};
-use crate::model::layout::Area;
+use crate::model::layout::{Area, Panel};
 use crate::view::pen::{Pen, Span, plain, span};
-use crate::view::table::{Column, column};
 use crate::view::theme::Tone;
 use crate::view::{empty_line, framed, table};
 
-/// From here on the kind is written whole.
-const WIDE: u16 = 110;
-
-fn columns(width: u16) -> [Column; 4] {
-    let (kind, subject) = if width >= WIDE { (18, 18) } else { (14, 12) };
-    [
-        column("time", "time", 8),
-        column("kind", "kind", kind).naming(),
-        column("subject", "subject", subject),
-        column("what", "text", 0),
-    ]
-}
-
-fn cells(event: &Event) -> Vec<Span> {
-    let tone = Tone::from(event.severity);
-    vec![
-        span(format::clock(event.at_ms), Tone::Quiet),
-        span(event.kind.as_str(), tone),
-        plain(event.subject.as_str()),
-        span(event.text.as_str(), tone),
-    ]
+/// What stands under a column.
+fn cell(model: &Model, event: &Event, column: &Column) -> Span {
+    match column.head {
+        "time" => span(model.zone.when(event.at_ms, model.daemon_now_ms()), Tone::Quiet),
+        "kind" => span(event.kind.as_str(), Tone::from(event.severity)),
+        "subject" => plain(event.subject.as_str()),
+        _ => span(event.text.as_str(), Tone::from(event.severity)),
+    }
 }
 
 fn followed(model: &Model) -> &'static str {
@@ -43,8 +30,10 @@ pub(super) fn happenings(pen: &mut Pen<'_>, model: &Model, area: Area, focused: 
         nothing(pen, model, inside, 0);
         return;
     }
-    let columns = columns(inside.width);
-    table::bare(pen, inside, &model.events, &columns, focused, cells);
+    let columns = columns::shown(Panel::Happenings, inside.width, false);
+    table::body(pen, inside, &model.events, &columns, focused, |event, column, _| {
+        cell(model, event, column)
+    });
 }
 
 fn nothing(pen: &mut Pen<'_>, model: &Model, inside: Area, line: u16) {
@@ -55,11 +44,12 @@ fn nothing(pen: &mut Pen<'_>, model: &Model, inside: Area, line: u16) {
 
 pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let title = format!("Events {}", table::counted(&model.events));
-    let filter = table::state(&model.events, area.width.saturating_sub(50));
+    let filter = table::state(pen, &model.events, area.width.saturating_sub(50));
     let right = format!("{}  {filter}  tab audit", followed(model));
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
-    let columns = columns(inside.width);
-    table::rows(pen, inside, &model.events, &columns, true, cells);
+    table::rows(pen, model, Panel::EventList, inside, &model.events, |event, column, _| {
+        cell(model, event, column)
+    });
     if model.events.shown_len() == 0 {
         nothing(pen, model, inside, 1);
     }
@@ -72,8 +62,12 @@ pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
     };
     let right = format!("seq {}", format::grouped(event.seq.into()));
     let inside = framed(pen, model, area, &event.kind, &right, false);
-    let head =
-        format!(" {}  {}  {}", format::moment(event.at_ms), event.severity.word(), event.subject);
+    let head = format!(
+        " {}  {}  {}",
+        model.zone.moment(event.at_ms),
+        event.severity.word(),
+        event.subject
+    );
     pen.line(inside, 0, &[span(head, Tone::Quiet)]);
     let room = inside.width.saturating_sub(2);
     for (line, part) in (1..inside.height).zip(wrapped(&event.text, room)) {
@@ -83,26 +77,18 @@ pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
 
 pub(super) fn audit(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let title = format!("Audit {}", table::counted(&model.audit));
-    let state = table::state(&model.audit, area.width.saturating_sub(40));
+    let state = table::state(pen, &model.audit, area.width.saturating_sub(40));
     let right = format!("{state}  tab events");
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
-    let wide = inside.width >= WIDE;
-    let columns = [
-        column("time", "time", if wide { 20 } else { 8 }),
-        column("operator", "operator", if wide { 16 } else { 10 }),
-        column("action", "action", if wide { 34 } else { 24 }).naming(),
-        column("object", "object", 0),
-        column("reason", "reason", 0),
-    ];
-    table::rows(pen, inside, &model.audit, &columns, true, |entry: &AuditEntry| {
-        let at = if wide { format::moment(entry.at_ms) } else { format::clock(entry.at_ms) };
-        vec![
-            span(at, Tone::Quiet),
-            plain(entry.operator.as_str()),
-            plain(entry.action.as_str()),
-            plain(entry.object.as_str()),
-            plain(entry.reason.as_str()),
-        ]
+    table::rows(pen, model, Panel::AuditList, inside, &model.audit, |entry, column, wide| {
+        match column.head {
+            "time" if wide >= 20 => span(model.zone.moment(entry.at_ms), Tone::Quiet),
+            "time" => span(model.zone.when(entry.at_ms, model.daemon_now_ms()), Tone::Quiet),
+            "operator" => plain(entry.operator.as_str()),
+            "action" => plain(entry.action.as_str()),
+            "object" => plain(entry.object.as_str()),
+            _ => plain(entry.reason.as_str()),
+        }
     });
     if model.audit.shown_len() == 0 {
         let table = &model.audit;
@@ -122,7 +108,7 @@ pub(super) fn audit_detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let right = format!("seq {}", entry.seq);
     let inside = framed(pen, model, area, &entry.action, &right, false);
     let room = inside.width.saturating_sub(2);
-    let lines = audit_lines(entry);
+    let lines = audit_lines(model, entry);
     let wrapped = lines.iter().flat_map(|line| wrapped(line, room));
     for (line, part) in (0..inside.height).zip(wrapped) {
         pen.line(inside, line, &[plain(format!(" {part}"))]);
@@ -130,10 +116,10 @@ pub(super) fn audit_detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
 }
 
 /// An entry of the audit log in full.
-pub(crate) fn audit_lines(entry: &AuditEntry) -> Vec<String> {
+pub(crate) fn audit_lines(model: &Model, entry: &AuditEntry) -> Vec<String> {
     let mut lines = vec![format!(
         "{}  {} ({})  {}",
-        format::moment(entry.at_ms),
+        model.zone.moment(entry.at_ms),
         entry.operator,
         entry.role,
         entry.object

@@ -2,17 +2,14 @@
 
 use crate::format;
 use crate::model::Model;
+use crate::model::columns::Column;
 use crate::model::data::{Key, KeyState};
-use crate::model::layout::Area;
+use crate::model::layout::{Area, Panel};
 use crate::view::facts::{self, Fact, fact, toned};
 use crate::view::glyphs::Glyphs;
 use crate::view::pen::{Pen, Span, cut, plain, span};
-use crate::view::table::{column, number};
 use crate::view::theme::Tone;
 use crate::view::{chart, empty_line, framed, table};
-
-/// From here on the list has all columns.
-const WIDE: u16 = 110;
 
 fn state_cell(model: &Model, key: &Key) -> Span {
     if let Some(call) = model.open_call(&key.id) {
@@ -30,57 +27,12 @@ fn state_cell(model: &Model, key: &Key) -> Span {
 
 pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let title = format!("Keys {}", table::counted(&model.keys));
-    let state = table::state(&model.keys, area.width.saturating_sub(36));
+    let state = table::state(pen, &model.keys, area.width.saturating_sub(36));
     let right = format!("today UTC  {state}");
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
-    let wide = inside.width >= WIDE;
-    let mut columns = vec![column("key", "name", 0).naming()];
-    columns.push(column("prefix", "prefix", if wide { 20 } else { 14 }));
-    if wide {
-        columns.push(column("customer", "customer", 0));
-        columns.push(column("tier", "tier", 10));
-    }
-    columns.extend([number("req/s", "rate", 6), number("tokens", "tokens", 7)]);
-    columns.push(number("cost", "cost", 10));
-    columns.push(column(if wide { "of budget" } else { "" }, "left", if wide { 17 } else { 5 }));
-    if wide {
-        columns.extend([number("ttft50", "", 6), number("ttft95", "", 6)]);
-    }
-    columns.push(number("err%", "err", 5));
-    if wide {
-        columns.push(number("429s", "limited", 6));
-    }
-    columns.push(column("state", "state", 8));
     let glyphs = pen.glyphs;
-    table::rows(pen, inside, &model.keys, &columns, true, |key| {
-        let today = &key.today;
-        let mut cells = vec![plain(key.name.as_str()), span(key.prefix.as_str(), Tone::Quiet)];
-        if wide {
-            cells.push(plain(key.customer.as_str()));
-            cells.push(plain(key.tier.as_str()));
-        }
-        cells.push(plain(format::rate(key.requests_per_ks)));
-        cells.push(plain(format::count(key.tokens_today())));
-        cells.push(plain(format::usd(today.charged_ncr)));
-        cells.push(spent(glyphs, if wide { 10 } else { 0 }, key));
-        if wide {
-            cells.push(plain(format::delay(today.ttft_p50_ms)));
-            cells.push(plain(format::delay(today.ttft_p95_ms)));
-        }
-        let failing = if today.errors > 0 { Tone::Warn } else { Tone::Quiet };
-        let share = key.errors_ppm() / 1_000;
-        let share = if today.requests == 0 {
-            "-".to_owned()
-        } else {
-            format!("{}.{}", share / 10, share % 10)
-        };
-        cells.push(span(share, failing));
-        if wide {
-            let limited = if today.limited > 0 { Tone::Warn } else { Tone::Quiet };
-            cells.push(span(format::count(today.limited), limited));
-        }
-        cells.push(state_cell(model, key));
-        cells
+    table::rows(pen, model, Panel::KeyList, inside, &model.keys, |key, column, wide| {
+        cell(model, glyphs, key, column, wide)
     });
     if model.keys.shown_len() == 0 {
         let table = &model.keys;
@@ -89,9 +41,37 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     }
 }
 
-/// ` 80% [########..]`, the bar of so many cells; empty for a key without a budget.
+/// What stands under a column of this width.
+fn cell(model: &Model, glyphs: &Glyphs, key: &Key, column: &Column, wide: u16) -> Span {
+    let today = &key.today;
+    let marked = |marked: bool| if marked { Tone::Warn } else { Tone::Quiet };
+    match column.head {
+        "key" => plain(key.name.as_str()),
+        "prefix" => span(key.prefix.as_str(), Tone::Quiet),
+        "customer" => plain(key.customer.as_str()),
+        "tier" => plain(key.tier.as_str()),
+        "req/s" => plain(format::rate(key.requests_per_ks)),
+        "tokens" => plain(format::count(key.tokens_today())),
+        "cost" => plain(format::usd(today.charged_ncr)),
+        "used" => spent(glyphs, wide.saturating_sub(7), key),
+        "ttft50" => plain(format::delay(today.ttft_p50_ms)),
+        "ttft95" => plain(format::delay(today.ttft_p95_ms)),
+        "err%" if today.requests == 0 => span("-", Tone::Quiet),
+        "err%" => {
+            let share = key.errors_ppm() / 1_000;
+            span(format!("{}.{}", share / 10, share % 10), marked(today.errors > 0))
+        }
+        "429s" => span(format::count(today.limited), marked(today.limited > 0)),
+        "state" => state_cell(model, key),
+        _ => Span::default(),
+    }
+}
+
+/// ` 80% [########..]`, the bar of so many cells; a word for a key without a budget.
 fn spent(glyphs: &Glyphs, cells: u16, key: &Key) -> Span {
-    let Some(percent) = key.spent_percent() else { return plain("") };
+    let Some(percent) = key.spent_percent() else {
+        return span(if cells == 0 { "   -" } else { "   - not capped" }, Tone::Quiet);
+    };
     let tone = match percent {
         90.. => Tone::Bad,
         75.. => Tone::Warn,
@@ -189,10 +169,10 @@ pub(crate) fn facts_of(model: &Model, key: &Key) -> Vec<Fact> {
         fact("today", today),
         fact("tokens", tokens),
         fact("used", used),
-        fact("created", format::date(key.created_at_ms)),
+        fact("created", model.zone.date(key.created_at_ms)),
     ];
     if key.revoked_at_ms > 0 {
-        facts.push(toned("revoked", span(format::moment(key.revoked_at_ms), Tone::Bad)));
+        facts.push(toned("revoked", span(model.zone.moment(key.revoked_at_ms), Tone::Bad)));
     }
     if !key.denied_scopes.is_empty() {
         facts.push(fact("denied", key.denied_scopes.join(" ")));

@@ -11,14 +11,15 @@ pub(super) use self::events::{audit_lines, wrapped};
 pub(super) use self::keys::facts_of as key_facts;
 use super::pen::Pen;
 use crate::model::Model;
-use crate::model::layout::{Area, Panel};
+use crate::model::layout::{Panel, Slot};
 
-pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, panel: Panel, area: Area, focused: bool) {
-    match panel {
+pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, slot: Slot, focused: bool) {
+    let area = slot.area;
+    match slot.panel {
         Panel::Traffic => overview::traffic(pen, model, area),
         Panel::Attention => overview::attention(pen, model, area, focused),
         Panel::Money => overview::money(pen, model, area),
-        Panel::Fleet => overview::fleet(pen, model, area, focused),
+        Panel::Fleet => overview::fleet(pen, model, slot, focused),
         Panel::Running => requests::running(pen, model, area, focused),
         Panel::Happenings => events::happenings(pen, model, area, focused),
         Panel::BackendList => backends::list(pen, model, area),

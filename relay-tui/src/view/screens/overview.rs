@@ -2,14 +2,14 @@
 
 use crate::format;
 use crate::model::Model;
+use crate::model::columns::{column, number};
 use crate::model::data::{Attention, BackendState, Severity};
-use crate::model::layout::Area;
+use crate::model::layout::{Area, MONEY_LINES, Panel, Slot, has_money};
 use crate::view::pen::{Pen, cut, plain, right, span, width};
-use crate::view::table::{column, number};
 use crate::view::theme::Tone;
 use crate::view::{chart, empty_line, framed, table};
 
-use super::backends::{delay_cell, state_cell};
+use super::backends::{self, cell, delay_cell};
 
 pub(super) fn traffic(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let range = chart::range(pen, model, area.width.saturating_sub(4));
@@ -78,7 +78,7 @@ pub(super) fn traffic(pen: &mut Pen<'_>, model: &Model, area: Area) {
     pen.line(air, 3 + 2 * charts, &last);
 }
 
-pub(super) fn fleet(pen: &mut Pen<'_>, model: &Model, area: Area, focused: bool) {
+pub(super) fn fleet(pen: &mut Pen<'_>, model: &Model, slot: Slot, focused: bool) {
     let f = model.overview.fleet;
     let mut parts = Vec::new();
     for (count, word) in [(f.down, "down"), (f.cordoned, "cordoned")] {
@@ -90,65 +90,49 @@ pub(super) fn fleet(pen: &mut Pen<'_>, model: &Model, area: Area, focused: bool)
         parts.push("all up".to_owned());
     }
     let title = format!("Backends {}", table::counted(&model.backends));
-    let inside = framed(pen, model, area, title.trim_end(), &parts.join(" "), focused);
+    let right = parts.join("  ");
+    let inside = framed(pen, model, slot.area, title.trim_end(), &right, focused);
     if model.backends.shown_len() == 0 {
-        let loaded = model.backends.loaded;
-        let text = empty_line(model, loaded, model.backends.filter_text(), "no backends yet");
+        let text = backends::nothing(model);
         pen.line(inside, 0, &[span(format!(" {text}"), Tone::Quiet)]);
-        return;
-    }
-    let wide = inside.width >= 60;
-    let mut columns = vec![column("", "", 8), column("", "", 0), column("", "", 0)];
-    if wide {
-        columns.extend([number("", "", 9), number("", "", 9)]);
-    }
-    columns.push(number("", "", if wide { 7 } else { 6 }));
-    if wide {
-        columns.push(number("", "", 5));
-    }
-    table::bare(pen, inside, &model.backends, &columns, focused, |backend| {
-        let mut cells = vec![
-            state_cell(model, backend),
-            plain(backend.id.as_str()),
-            plain(backend.model_line()),
+    } else if slot.has_heading() {
+        table::rows(pen, model, Panel::Fleet, inside, &model.backends, |backend, column, _| {
+            cell(model, backend, column)
+        });
+    } else {
+        let columns = [
+            column("state", 8),
+            column("name", 0),
+            column("model", 0),
+            number("run", if inside.width < 60 { 6 } else { 8 }),
         ];
-        if wide {
-            let queued = if backend.queued > 0 { Tone::Warn } else { Tone::Quiet };
-            cells.push(span(format!("{} queued", backend.queued), queued));
-            let failing = if backend.recent_failures_ppm > 0 { Tone::Warn } else { Tone::Quiet };
-            cells.push(span(
-                format!("{} err", format::percent(backend.recent_failures_ppm)),
-                failing,
-            ));
-        }
-        let down = !wide && backend.state == BackendState::Down;
-        if wide || !down {
-            cells.push(plain(format!("{} run", backend.running)));
-        }
-        if wide || down {
-            cells.push(delay_cell(model, backend));
-        }
-        cells
-    });
+        table::body(pen, inside, &model.backends, &columns, focused, |backend, column, _| {
+            match column.head {
+                "run" if backend.state == BackendState::Down => delay_cell(model, backend),
+                "run" => plain(format!("{} run", backend.running)),
+                _ => cell(model, backend, column),
+            }
+        });
+    }
 }
 
 pub(super) fn attention(pen: &mut Pen<'_>, model: &Model, area: Area, focused: bool) {
     let items = &model.overview.attention;
-    let count = items.len().to_string();
-    let right_side = if items.is_empty() { "" } else { count.as_str() };
+    let count = items.all().len().to_string();
+    let right_side = if items.all().is_empty() { "" } else { count.as_str() };
     let inside = framed(pen, model, area, "Needs a person", right_side, focused);
-    // A narrow page has no panel of its own for money.
-    let with_money = !model.size.is_wide() && model.size.is_whole() && !model.zoomed;
-    let money_lines = if with_money { 2 } else { 0 };
+    let with_money = has_money(model.size, model.zoomed);
+    let money_lines = if with_money { MONEY_LINES } else { 0 };
     let list = Area { height: inside.height.saturating_sub(money_lines), ..inside };
-    if items.is_empty() {
-        let text = empty_line(model, model.overview.loaded, "", "nothing, all is well");
+    if items.shown_len() == 0 {
+        let filter = items.filter_text();
+        let text = empty_line(model, model.overview.loaded, filter, "nothing, all is well");
         pen.line(list, 0, &[span(format!(" {text}"), Tone::Quiet)]);
     }
-    let first = (model.overview.at + 1).saturating_sub(usize::from(list.height).max(1));
-    for (line, (at, item)) in (0..list.height).zip(items.iter().enumerate().skip(first)) {
+    let page = items.page(usize::from(list.height));
+    for (line, (item, selected)) in (0..list.height).zip(page) {
         one(pen, model, list, line, item);
-        if focused && at == model.overview.at {
+        if focused && selected {
             pen.text(list.x, list.y + line, 1, ">", Tone::Focus);
             pen.select(list, line, list.width);
         }
@@ -213,7 +197,7 @@ pub(super) fn money(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let m = model.overview.money;
     let checked = match m.checked_at_ms {
         0 => span("not checked yet", Tone::Quiet),
-        at if m.breaches == 0 => span(format!("balanced {}Z", format::clock(at)), Tone::Good),
+        at if m.breaches == 0 => span(format!("balanced {}", model.zone.stamp(at)), Tone::Good),
         _ => span(format!("{} BREACHES", m.breaches), Tone::Bad),
     };
     let rows = [

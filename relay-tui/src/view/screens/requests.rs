@@ -1,11 +1,11 @@
 //! Requests that run now, and those that have just ended.
 
 use crate::format;
-use crate::model::Model;
+use crate::model::columns::{self, Column, column, number};
 use crate::model::data::{Request, RequestState};
 use crate::model::layout::Area;
+use crate::model::{Model, Screen};
 use crate::view::pen::{Pen, Span, plain, span};
-use crate::view::table::{Column, column, number};
 use crate::view::theme::Tone;
 use crate::view::{empty_line, framed, table};
 
@@ -20,8 +20,8 @@ pub(super) fn running(pen: &mut Pen<'_>, model: &Model, area: Area, focused: boo
         return;
     }
     let columns = columns(inside.width, true, false);
-    table::bare(pen, inside, &model.requests, &columns, focused, |request| {
-        cells(model, request, inside.width, true, false)
+    table::body(pen, inside, &model.requests, &columns, focused, |request, column, _| {
+        cell(model, request, column)
     });
 }
 
@@ -54,24 +54,25 @@ fn list<'a>(
     with_backend: bool,
 ) {
     let columns = columns(inside.width, with_key, with_backend);
-    let widths = table::widths(inside.width, &columns);
+    let widths = columns::widths(inside.width, &columns);
+    let mut rows = inside;
+    if inside.width >= WIDE && inside.height > 0 {
+        table::headings(pen, inside, None, &columns, &widths);
+        rows = Area { y: inside.y + 1, height: inside.height - 1, ..inside };
+    }
     let mut any = false;
-    for (line, request) in (0..inside.height).zip(requests) {
+    for (line, request) in (0..rows.height).zip(requests) {
         any = true;
-        let cells = cells(model, request, inside.width, with_key, with_backend);
-        table::put(pen, inside, line, &columns, &widths, &cells);
+        let cells: Vec<Span> = columns.iter().map(|column| cell(model, request, column)).collect();
+        table::put(pen, rows, line, &columns, &widths, &cells);
     }
     if !any {
-        nothing(pen, model, inside);
+        nothing(pen, model, rows);
     }
 }
 
 fn nothing(pen: &mut Pen<'_>, model: &Model, inside: Area) {
-    let filter = if model.screen == crate::model::Screen::Overview {
-        model.requests.filter_text()
-    } else {
-        ""
-    };
+    let filter = if model.screen == Screen::Overview { model.requests.filter_text() } else { "" };
     let text = empty_line(model, model.requests.loaded, filter, "none in the last minute");
     pen.line(inside, 0, &[span(format!(" {text}"), Tone::Quiet)]);
 }
@@ -82,77 +83,60 @@ const WIDE: u16 = 90;
 const AGED: u16 = 48;
 
 fn columns(width: u16, with_key: bool, with_backend: bool) -> Vec<Column> {
-    let wide = width >= WIDE;
-    let mut columns = Vec::new();
-    if wide {
-        columns.push(column("", "", 9));
+    if width >= WIDE {
+        let all = [
+            (true, column("time", 9)),
+            (true, column("state", 7)),
+            (with_key, column("key", 0)),
+            (true, column("scope", 0)),
+            (with_backend, column("backend", 0)),
+            (true, column("request", 16)),
+            (true, number("in", 6)),
+            (true, number("out", 7)),
+            (true, number("ttft", 6)),
+            (true, number("took", 6)),
+            (true, number("cost", 11)),
+        ];
+        return all.into_iter().filter_map(|(shown, column)| shown.then_some(column)).collect();
     }
-    columns.push(column("", "", 7));
+    let mut columns = vec![column("state", 7)];
     if with_key {
-        columns.push(column("", "", 0));
+        columns.push(column("key", 0));
     }
-    columns.push(column("", "", 0));
-    if with_backend && wide {
-        columns.push(column("", "", 0));
-    }
-    if wide {
-        columns.push(column("", "", 16));
-        columns.push(number("", "", 10));
-    }
-    columns.push(number("", "", if wide { 10 } else { 7 }));
+    columns.extend([column("model", 0), number("tokens", 7)]);
     if width >= AGED || !with_key {
-        columns.push(number("", "", 5));
-    }
-    if wide {
-        columns.push(number("", "", 12));
+        columns.push(number("took", 5));
     }
     columns
 }
 
-fn cells(
-    model: &Model,
-    request: &Request,
-    width: u16,
-    with_key: bool,
-    with_backend: bool,
-) -> Vec<Span> {
-    let wide = width >= WIDE;
-    let mut cells = Vec::new();
-    if wide {
-        cells.push(span(format!("{}Z", format::clock(request.created_at_ms)), Tone::Quiet));
-    }
-    cells.push(span(request.state.word(), tone(request.state)));
-    if with_key {
-        let name = if request.key_name.is_empty() { "guest" } else { &request.key_name };
-        cells.push(plain(name));
-    }
-    let model_name = match (wide, request.error_code.as_str()) {
-        (true, "") => request.scope.clone(),
-        (true, code) => format!("{} {code}", request.scope),
-        (false, _) => request.model().to_owned(),
-    };
-    cells.push(plain(model_name));
-    if with_backend && wide {
-        cells.push(plain(request.backend.as_str()));
-    }
-    if wide {
-        cells.push(span(request.id.as_str(), Tone::Quiet));
-        cells.push(plain(format!("in {}", format::count(request.tokens_in))));
-    }
+/// What stands under a column.
+fn cell(model: &Model, request: &Request, column: &Column) -> Span {
     // What relayd counted itself is marked, as elsewhere what is not exact.
     let about = if request.estimated { "~" } else { "" };
-    let out = format!("{about}{}", format::count(request.tokens_out));
-    cells.push(plain(if wide { format!("out {out}") } else { format!("{out} tk") }));
-    if width >= AGED || !with_key {
-        let lasted = u32::try_from(request.lasted_ms(model.daemon_now_ms())).unwrap_or(u32::MAX);
-        cells.push(plain(format::delay(lasted)));
+    let out = || format!("{about}{}", format::count(request.tokens_out));
+    match column.head {
+        "time" => span(model.zone.stamp(request.created_at_ms), Tone::Quiet),
+        "state" => span(request.state.word(), tone(request.state)),
+        "key" if request.key_name.is_empty() => plain("guest"),
+        "key" => plain(request.key_name.as_str()),
+        "model" => plain(request.model()),
+        "scope" if request.error_code.is_empty() => plain(request.scope.as_str()),
+        "scope" => plain(format!("{} {}", request.scope, request.error_code)),
+        "backend" => plain(request.backend.as_str()),
+        "request" => span(request.id.as_str(), Tone::Quiet),
+        "in" => plain(format::count(request.tokens_in)),
+        "out" => plain(out()),
+        "tokens" => plain(format!("{} tk", out())),
+        "ttft" => plain(format::delay(request.ttft_ms)),
+        "took" => {
+            let lasted = request.lasted_ms(model.daemon_now_ms());
+            plain(format::delay(u32::try_from(lasted).unwrap_or(u32::MAX)))
+        }
+        // Nothing is charged before the end.
+        _ if request.state.runs() && request.charged_ncr == 0 => plain(""),
+        _ => plain(format::usd(request.charged_ncr)),
     }
-    if wide {
-        let charged = request.charged_ncr;
-        let running = request.state.runs() && charged == 0;
-        cells.push(plain(if running { String::new() } else { format::usd(charged) }));
-    }
-    cells
 }
 
 const fn tone(state: RequestState) -> Tone {
