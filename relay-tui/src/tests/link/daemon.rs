@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use relay_proto::admin::v1 as proto;
 use relay_proto::admin::v1::audit_service_server::{AuditService, AuditServiceServer};
 use relay_proto::admin::v1::backends_service_server::{BackendsService, BackendsServiceServer};
+use relay_proto::admin::v1::events_service_server::{EventsService, EventsServiceServer};
 use relay_proto::admin::v1::session_service_server::{SessionService, SessionServiceServer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -35,6 +36,11 @@ pub(super) struct Story {
     pub(super) protocol: AtomicU32,
     /// Changes are taken and never answered.
     pub(super) hang: AtomicBool,
+    /// After its script a watch of backends says something new as fast as it is read.
+    pub(super) flood: AtomicBool,
+    pub(super) flooded: AtomicU64,
+    /// The next watch of events says that some were skipped.
+    pub(super) skip_events: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -136,6 +142,13 @@ impl BackendsService for Daemon {
                 }
                 tokio::time::sleep(apart).await;
             }
+            while story.flood.load(Ordering::SeqCst) {
+                let seq = story.flooded.fetch_add(1, Ordering::SeqCst) + 2;
+                let update = delta(seq, vec![backend("a", 1)], Vec::new());
+                if say.send(update).await.is_err() {
+                    break;
+                }
+            }
             say.closed().await;
             story.closed.fetch_add(1, Ordering::SeqCst);
         });
@@ -158,9 +171,13 @@ impl BackendsService for Daemon {
 
     async fn list_backends(
         &self,
-        _request: Request<proto::ListBackendsRequest>,
+        request: Request<proto::ListBackendsRequest>,
     ) -> Result<Response<proto::ListBackendsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let token = request.into_inner().page.unwrap_or_default().page_token;
+        let (id, next_page_token) = if token.is_empty() { ("a", "more") } else { ("b", "") };
+        let backends = vec![backend(id, 1)];
+        let next_page_token = next_page_token.to_owned();
+        Ok(Response::new(proto::ListBackendsResponse { backends, next_page_token }))
     }
 
     async fn get_backend(
@@ -196,6 +213,36 @@ impl BackendsService for Daemon {
         _request: Request<proto::ProbeBackendRequest>,
     ) -> Result<Response<proto::Backend>, Status> {
         Err(Status::unimplemented(""))
+    }
+}
+
+#[tonic::async_trait]
+impl EventsService for Daemon {
+    type WatchEventsStream = ReceiverStream<Result<proto::EventsUpdate, Status>>;
+
+    async fn list_events(
+        &self,
+        _request: Request<proto::ListEventsRequest>,
+    ) -> Result<Response<proto::ListEventsResponse>, Status> {
+        let event = proto::Event { seq: 3, kind: "relay.started".into(), ..Default::default() };
+        Ok(Response::new(proto::ListEventsResponse { events: vec![event], ..Default::default() }))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<proto::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let before = request.into_inner().since_seq + 100;
+        let skipped = proto::events_update::Update::ResyncBefore(before);
+        let (say, said) = mpsc::channel(1);
+        let skips = self.skip_events.swap(false, Ordering::SeqCst);
+        tokio::spawn(async move {
+            if skips {
+                let _ = say.send(Ok(proto::EventsUpdate { update: Some(skipped) })).await;
+            }
+            say.closed().await;
+        });
+        Ok(Response::new(ReceiverStream::new(said)))
     }
 }
 
@@ -237,6 +284,7 @@ impl Door {
         let router = Server::builder()
             .add_service(SessionServiceServer::new(daemon.clone()))
             .add_service(BackendsServiceServer::new(daemon.clone()))
+            .add_service(EventsServiceServer::new(daemon.clone()))
             .add_service(AuditServiceServer::new(daemon.clone()));
         let server = tokio::spawn(async move {
             router.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();

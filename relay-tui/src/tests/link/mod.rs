@@ -4,6 +4,7 @@
 //! long a thing took.
 
 mod daemon;
+mod flow;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
