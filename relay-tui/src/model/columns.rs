@@ -15,8 +15,10 @@ pub(crate) struct Column {
     pub(crate) head: &'static str,
     /// The field that a sort by this column uses; empty for none.
     pub(crate) field: &'static str,
-    /// Columns of the terminal; 0 = what the others leave.
+    /// Columns of the terminal; 0 = a share of what the others leave.
     pub(crate) width: u16,
+    /// How much of the rest a column without a width gets, beside others.
+    share: u16,
     /// The same on a wide page.
     roomy: u16,
     pub(crate) right: bool,
@@ -28,7 +30,16 @@ pub(crate) struct Column {
 
 /// A column of text that sorts by the field of its name.
 pub(crate) const fn column(head: &'static str, width: u16) -> Column {
-    Column { head, field: head, width, roomy: width, right: false, names: false, extra: false }
+    Column {
+        head,
+        field: head,
+        width,
+        share: 1,
+        roomy: width,
+        right: false,
+        names: false,
+        extra: false,
+    }
 }
 
 /// A column of numbers.
@@ -45,6 +56,10 @@ impl Column {
         Self { roomy, ..self }
     }
 
+    const fn share(self, share: u16) -> Self {
+        Self { share, ..self }
+    }
+
     const fn naming(self) -> Self {
         Self { names: true, ..self }
     }
@@ -56,16 +71,16 @@ impl Column {
 
 const BACKENDS: &[Column] = &[
     column("state", 8),
-    column("name", 0).naming(),
-    column("model", 0),
+    column("name", 0).naming().share(2),
+    column("model", 0).share(3),
     column("engine", 10).extra(),
-    number("run", 7),
-    number("queue", 6),
+    number("run", 6),
+    number("queue", 5),
     number("ttft50", 6).by("").extra(),
     number("ttft95", 7).by("ttft"),
     number("err%", 6).by("err"),
-    number("weight", 7),
-    column("breaker", 8),
+    number("weight", 6),
+    column("breaker", 7),
     number("requests", 9).by("").extra(),
     number("tokens out", 10).by("").extra(),
 ];
@@ -73,8 +88,8 @@ const BACKENDS: &[Column] = &[
 /// On the wide overview.
 const FLEET: &[Column] = &[
     column("state", 8),
-    column("name", 0).naming(),
-    column("model", 0),
+    column("name", 0).naming().share(2),
+    column("model", 0).share(3),
     number("run", 7),
     number("queue", 6),
     number("ttft95", 7).by("ttft"),
@@ -149,12 +164,15 @@ pub(crate) fn shown(panel: Panel, width: u16, others: bool) -> Vec<Column> {
 pub(crate) fn widths(all: u16, columns: &[Column]) -> Vec<u16> {
     let count = u16::try_from(columns.len()).unwrap_or(u16::MAX);
     let fixed: u16 = columns.iter().map(|column| column.width).sum();
-    let free =
-        u16::try_from(columns.iter().filter(|column| column.width == 0).count()).unwrap_or(1);
+    let shares: u16 =
+        columns.iter().filter(|column| column.width == 0).map(|column| column.share).sum();
     let rest = all.saturating_sub(fixed + count + 1);
     columns
         .iter()
-        .map(|column| if column.width == 0 { rest / free.max(1) } else { column.width })
+        .map(|column| match column.width {
+            0 => rest * column.share / shares.max(1),
+            width => width,
+        })
         .collect()
 }
 

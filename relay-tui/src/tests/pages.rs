@@ -150,6 +150,19 @@ fn a_row_in_full_80x24() {
 }
 
 #[test]
+fn plain_pages_for_readers_and_scripts() {
+    let world = World::live(SMALL);
+    for screen in Screen::ALL {
+        let page = crate::view::plain(&world.model, screen);
+        let page = format!("{}\n{page}", screen.title());
+        insta::assert_snapshot!(format!("plain_{}", screen.word()), page);
+        assert!(!page.lines().any(|line| line.ends_with(' ')));
+    }
+    let empty = World::empty(SMALL);
+    insta::assert_snapshot!("plain_empty", crate::view::plain(&empty.model, Screen::Overview));
+}
+
+#[test]
 fn a_stream_that_is_missing_says_so() {
     let mut world = World::new(SMALL);
     world.link(LinkState::Live);

@@ -10,6 +10,7 @@ mod glyphs;
 mod header;
 mod overlays;
 mod pen;
+mod plain;
 mod screens;
 mod table;
 mod theme;
@@ -18,6 +19,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 
 use self::pen::{Frame, Pen, width};
+pub(crate) use self::plain::page as plain;
 use self::theme::Tone;
 use crate::model::Model;
 use crate::model::layout::{self, Area, LEAST};

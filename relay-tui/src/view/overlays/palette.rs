@@ -23,13 +23,13 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, state: &Palette) {
     }
     for (at, (line, one)) in (0..list.height).zip(&found).enumerate() {
         let tone = if one.refused.is_some() { Tone::Quiet } else { Tone::Plain };
-        let title = left(&one.title, 26);
-        let help = cut(&one.help, inside.width.saturating_sub(30));
-        pen.line(list, line, &[plain(" "), span(title, tone), plain(" "), span(help, Tone::Quiet)]);
+        let title = left(&one.title, 20);
         let end = match &one.refused {
             Some(why) => span(format!(" {why} "), Tone::Warn),
             None => span(format!(" {} ", one.key), Tone::Strong),
         };
+        let help = cut(&one.help, inside.width.saturating_sub(24 + width(&end.text)));
+        pen.line(list, line, &[plain(" "), span(title, tone), plain(" "), span(help, Tone::Quiet)]);
         pen.line_right(list, line, &[end]);
         if at == state.at {
             pen.text(list.x, list.y + line, 1, ">", Tone::Focus);

@@ -85,7 +85,7 @@ pub(super) fn audit(pen: &mut Pen<'_>, model: &Model, area: Area) {
             "time" if wide >= 20 => span(model.zone.moment(entry.at_ms), Tone::Quiet),
             "time" => span(model.zone.when(entry.at_ms, model.daemon_now_ms()), Tone::Quiet),
             "operator" => plain(entry.operator.as_str()),
-            "action" => plain(entry.action.as_str()),
+            "action" => plain(deed(entry)),
             "object" => plain(entry.object.as_str()),
             _ => plain(entry.reason.as_str()),
         }
@@ -106,13 +106,18 @@ pub(super) fn audit_detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
         return;
     };
     let right = format!("seq {}", entry.seq);
-    let inside = framed(pen, model, area, &entry.action, &right, false);
+    let inside = framed(pen, model, area, deed(entry), &right, false);
     let room = inside.width.saturating_sub(2);
     let lines = audit_lines(model, entry);
     let wrapped = lines.iter().flat_map(|line| wrapped(line, room));
     for (line, part) in (0..inside.height).zip(wrapped) {
         pen.line(inside, line, &[plain(format!(" {part}"))]);
     }
+}
+
+/// What was done, without the service that did it: `SetBackendWeight`.
+fn deed(entry: &AuditEntry) -> &str {
+    entry.action.rsplit('/').next().unwrap_or_default()
 }
 
 /// An entry of the audit log in full.

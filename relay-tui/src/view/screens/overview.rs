@@ -100,12 +100,7 @@ pub(super) fn fleet(pen: &mut Pen<'_>, model: &Model, slot: Slot, focused: bool)
             cell(model, backend, column)
         });
     } else {
-        let columns = [
-            column("state", 8),
-            column("name", 0),
-            column("model", 0),
-            number("run", if inside.width < 60 { 6 } else { 8 }),
-        ];
+        let columns = [column("state", 8), column("name", 0), column("model", 0), number("run", 6)];
         table::body(pen, inside, &model.backends, &columns, focused, |backend, column, _| {
             match column.head {
                 "run" if backend.state == BackendState::Down => delay_cell(model, backend),

@@ -1,0 +1,235 @@
+//! A screen as plain lines, for `relay-tui once`: no frames, no colour, nothing cut that a reader
+//! or a script would miss.
+
+use std::fmt::Write as _;
+
+use super::pen::width;
+use crate::format;
+use crate::model::filter::Row as _;
+use crate::model::{Model, Screen};
+
+/// The page.
+pub(crate) fn page(model: &Model, screen: Screen) -> String {
+    let mut out = String::new();
+    if let Some(session) = &model.session {
+        line(
+            &mut out,
+            &format!(
+                "{}  {}  {} ({})  {}",
+                session.relay,
+                session.version,
+                session.operator,
+                session.role.word(),
+                model.zone.moment(session.now_ms)
+            ),
+        );
+        out.push('\n');
+    }
+    match screen {
+        Screen::Overview => overview(model, &mut out),
+        Screen::Backends => backends(model, &mut out),
+        Screen::Keys => keys(model, &mut out),
+        Screen::Events => events(model, &mut out, usize::MAX),
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+/// A column: its heading, and whether it holds numbers.
+type Head = (&'static str, bool);
+
+const fn text(head: &'static str) -> Head {
+    (head, false)
+}
+
+const fn number(head: &'static str) -> Head {
+    (head, true)
+}
+
+/// Columns as wide as their widest cell, numbers to the right.
+fn table(out: &mut String, heads: &[Head], rows: &[Vec<String>]) {
+    if rows.is_empty() {
+        return line(out, "none");
+    }
+    let wide = |column: usize| {
+        let cells =
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| usize::from(width(cell)));
+        cells.chain([heads[column].0.len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..heads.len()).map(wide).collect();
+    let mut put = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for ((cell, (_, is_number)), wide) in cells.zip(heads).zip(&widths) {
+            let air = wide.saturating_sub(usize::from(width(cell)));
+            let (before, after) = if *is_number { (air, 0) } else { (0, air) };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{:before$}{cell}{:after$}  ", "", "");
+        }
+        line(out, &text);
+    };
+    put(&mut heads.iter().map(|(head, _)| *head));
+    for row in rows {
+        put(&mut row.iter().map(String::as_str));
+    }
+}
+
+fn overview(model: &Model, out: &mut String) {
+    let (t, m, f) = (model.overview.traffic, model.overview.money, model.overview.fleet);
+    line(
+        out,
+        &format!(
+            "traffic   {} req/s   errors {}   shed {}   running {}   streams {}",
+            format::rate(t.requests_per_ks),
+            format::percent(t.errors_ppm),
+            t.shed,
+            t.in_flight,
+            t.streams
+        ),
+    );
+    line(
+        out,
+        &format!(
+            "tokens    in {}/s   out {}/s",
+            format::rate(t.tokens_in_per_ks),
+            format::rate(t.tokens_out_per_ks)
+        ),
+    );
+    line(
+        out,
+        &format!(
+            "ttft      p50 {}   p95 {}   p99 {}",
+            format::delay(t.ttft_p50_ms),
+            format::delay(t.ttft_p95_ms),
+            format::delay(t.ttft_p99_ms)
+        ),
+    );
+    line(
+        out,
+        &format!("queue     {} waiting   oldest {}", t.queued, format::age(t.oldest_queued_ms)),
+    );
+    line(
+        out,
+        &format!(
+            "money     {} charged today   {} held in {} holds   {} balances   {} breaches",
+            format::usd(m.charged_today_ncr),
+            format::usd(m.held_ncr),
+            m.open_holds,
+            format::usd(m.balances_ncr),
+            m.breaches
+        ),
+    );
+    line(
+        out,
+        &format!(
+            "backends  {} in all   {} up   {} down   {} cordoned",
+            f.backends, f.up, f.down, f.cordoned
+        ),
+    );
+    out.push_str("\nneeds a person\n");
+    if model.overview.attention.all().is_empty() {
+        line(out, "none");
+    }
+    for item in model.overview.attention.admitted() {
+        line(out, &format!("{:<5} {}", item.severity.word(), item.text));
+    }
+    out.push_str("\nbackends\n");
+    backends(model, out);
+    out.push_str("\nevents\n");
+    events(model, out, 10);
+}
+
+fn backends(model: &Model, out: &mut String) {
+    let rows: Vec<Vec<String>> = model
+        .backends
+        .admitted()
+        .map(|b| {
+            vec![
+                b.state.word().to_owned(),
+                b.id.clone(),
+                b.engine.clone(),
+                b.model_line(),
+                format!("{}/{}", b.running, b.max_concurrency),
+                b.queued.to_string(),
+                format::delay(b.ttft_p50_ms),
+                format::delay(b.ttft_p95_ms),
+                format::percent(b.recent_failures_ppm),
+                b.weight.to_string(),
+                b.breaker.word().to_owned(),
+                b.reason.clone(),
+            ]
+        })
+        .collect();
+    let heads = [
+        text("state"),
+        text("backend"),
+        text("engine"),
+        text("model"),
+        number("run"),
+        number("queue"),
+        number("ttft50"),
+        number("ttft95"),
+        number("err"),
+        number("weight"),
+        text("breaker"),
+        text("reason"),
+    ];
+    table(out, &heads, &rows);
+}
+
+fn keys(model: &Model, out: &mut String) {
+    let rows: Vec<Vec<String>> = model
+        .keys
+        .admitted()
+        .map(|k| {
+            vec![
+                k.name.clone(),
+                k.prefix.clone(),
+                k.customer.clone(),
+                k.tier.clone(),
+                format::rate(k.requests_per_ks),
+                format::count(k.today.requests),
+                format::count(k.tokens_today()),
+                format::usd(k.today.charged_ncr),
+                k.budget_ncr.map_or_else(|| "-".to_owned(), format::usd),
+                k.state().word().to_owned(),
+            ]
+        })
+        .collect();
+    let heads = [
+        text("key"),
+        text("prefix"),
+        text("customer"),
+        text("tier"),
+        number("req/s"),
+        number("requests"),
+        number("tokens"),
+        number("cost"),
+        number("left"),
+        text("state"),
+    ];
+    table(out, &heads, &rows);
+}
+
+fn events(model: &Model, out: &mut String, most: usize) {
+    let rows: Vec<Vec<String>> = model
+        .events
+        .admitted()
+        .take(most)
+        .map(|e| {
+            vec![
+                model.zone.moment(e.at_ms),
+                e.severity.word().to_owned(),
+                e.kind.clone(),
+                e.subject.clone(),
+                e.text.clone(),
+                e.id().to_owned(),
+            ]
+        })
+        .collect();
+    let heads = ["time", "severity", "kind", "subject", "text"].map(text);
+    table(out, &[&heads[..], &[number("seq")]].concat(), &rows);
+}
