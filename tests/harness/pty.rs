@@ -87,6 +87,12 @@ impl Terminal {
         Ok(Self { master: pair.master, child, writer, state })
     }
 
+    /// The id of the program, while it runs.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.process_id()
+    }
+
     /// Types.
     ///
     /// # Errors
