@@ -1,7 +1,6 @@
 //! `/v2/customer/credits`, `profile`, `settings`, `model-allowlist` and `pricing` (contract section
 //! 1.4).
 
-use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderMap;
@@ -9,11 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Offer;
 use crate::domain::{Code, CustomerId, Fault, Mode, Ncr, RateLimits, Scope};
-use crate::identity::{Asked, CustomerPatch, KeyPrincipal};
+use crate::identity::CustomerPatch;
 use crate::store::{Balance, Customer, KeyFilter};
 
-use super::access::account;
-use super::edge::Visit;
+use super::access::Owner;
 use super::error::Refused;
 use super::input;
 use super::models::{PriceRow, offered, price_row};
@@ -140,11 +138,9 @@ struct CustomerPrice {
 /// `GET /v2/customer/credits`
 pub(super) async fn credits(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
-    let customer = &owner.customer_id;
+    let customer = owner.customer();
     let Balance { balance, allocated, consumed, .. } =
         face.store.balance(customer).await.map_err(Fault::from)?;
     let mut by_mode = ByMode::default();
@@ -172,11 +168,9 @@ pub(super) async fn credits(
 /// `GET /v2/customer/profile`
 pub(super) async fn profile(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
-    let customer = face.store.customer(&owner.customer_id).await.map_err(Fault::from)?;
+    let customer = face.store.customer(owner.customer()).await.map_err(Fault::from)?;
     let balance = face.store.balance(&customer.id).await.map_err(Fault::from)?;
     let active = KeyFilter {
         customer: Some(customer.id.clone()),
@@ -215,17 +209,16 @@ pub(super) async fn profile(
 /// `PATCH /v2/customer/settings`
 pub(super) async fn settings(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
+    owner: Owner,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let body: SettingsBody = input::json(&face.small_bodies, &headers, request.into_body()).await?;
     let patch = CustomerPatch {
         warning_threshold: Some(body.warning_threshold.0),
         ..CustomerPatch::default()
     };
-    let customer = face.patch(&visit, &owner, patch).await?;
+    let customer = face.patch(&owner, patch).await?;
     print(&SettingsAnswer {
         status: "success",
         warning_threshold: Usd(customer.warning_threshold),
@@ -236,16 +229,15 @@ pub(super) async fn settings(
 /// `PUT /v2/customer/profile`
 pub(super) async fn set_profile(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
+    owner: Owner,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let body: ProfileBody = input::json(&face.small_bodies, &headers, request.into_body()).await?;
     let updated_fields = body.name.iter().map(|_| "name").collect();
     if body.name.is_some() {
         let patch = CustomerPatch { name: body.name, ..CustomerPatch::default() };
-        face.patch(&visit, &owner, patch).await?;
+        face.patch(&owner, patch).await?;
     }
     print(&ProfileAnswer { status: "success", updated_fields })
 }
@@ -253,23 +245,20 @@ pub(super) async fn set_profile(
 /// `GET /v2/customer/model-allowlist`
 pub(super) async fn allowlist(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     face.needs_custom(&owner, "A model allowlist")?;
-    let customer = face.store.customer(&owner.customer_id).await.map_err(Fault::from)?;
+    let customer = face.store.customer(owner.customer()).await.map_err(Fault::from)?;
     print(&AllowlistView { model_allowlist: customer.model_allowlist })
 }
 
 /// `PATCH /v2/customer/model-allowlist`
 pub(super) async fn set_allowlist(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
+    owner: Owner,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     face.needs_custom(&owner, "A model allowlist")?;
     let body: AllowlistBody =
         input::json(&face.small_bodies, &headers, request.into_body()).await?;
@@ -277,7 +266,7 @@ pub(super) async fn set_allowlist(
     let allowlist =
         allowlist.map(|scopes| input::scopes("model_allowlist", &scopes)).transpose()?;
     let patch = CustomerPatch { model_allowlist: Some(allowlist), ..CustomerPatch::default() };
-    let customer = face.patch(&visit, &owner, patch).await?;
+    let customer = face.patch(&owner, patch).await?;
     print(&AllowlistAnswer {
         status: "success",
         model_allowlist: customer.model_allowlist,
@@ -288,46 +277,30 @@ pub(super) async fn set_allowlist(
 /// `GET /v2/customer/pricing`
 pub(super) async fn pricing(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     face.needs_custom(&owner, "This price list")?;
     let snapshot = face.catalogue.snapshot();
     let row = |offer: &Offer| CustomerPrice { price: price_row(offer), is_override: false };
     let pricing: Vec<CustomerPrice> =
         offered(&snapshot).flat_map(|listing| &listing.offers).map(|offer| row(offer)).collect();
-    print(&CustomerPricing { tier: owner.tier.clone(), total_count: pricing.len(), pricing })
+    print(&CustomerPricing { tier: owner.key.tier.clone(), total_count: pricing.len(), pricing })
 }
 
 impl Account {
-    async fn patch(
-        &self,
-        visit: &Visit,
-        owner: &KeyPrincipal,
-        patch: CustomerPatch,
-    ) -> Result<Customer, Fault> {
-        self.identity.patch_customer(&owner.customer_id, patch, asked(visit, owner)).await
+    async fn patch(&self, owner: &Owner, patch: CustomerPatch) -> Result<Customer, Fault> {
+        self.identity.patch_customer(owner.customer(), patch, owner.asked()).await
     }
 
     /// Refuses what only custom tiers have.
-    pub(super) fn needs_custom(&self, owner: &KeyPrincipal, what: &str) -> Result<(), Fault> {
+    pub(super) fn needs_custom(&self, owner: &Owner, what: &str) -> Result<(), Fault> {
         let snapshot = self.catalogue.snapshot();
-        if snapshot.tier(&owner.tier).is_some_and(|tier| tier.custom) {
+        if snapshot.tier(&owner.key.tier).is_some_and(|tier| tier.custom) {
             return Ok(());
         }
-        let text = format!("{what} is a feature of custom tiers; your tier is '{}'", owner.tier);
+        let text =
+            format!("{what} is a feature of custom tiers; your tier is '{}'", owner.key.tier);
         Err(Fault::new(Code::TierFeatureUnavailable, text))
-    }
-}
-
-/// A change that a superkey asks for.
-pub(super) fn asked(visit: &Visit, owner: &KeyPrincipal) -> Asked {
-    Asked {
-        idem: visit.request_id.to_string(),
-        actor: owner.key_id.to_string(),
-        expected: None,
-        trail: None,
     }
 }
 

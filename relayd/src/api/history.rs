@@ -3,18 +3,16 @@
 //! The contract gives this route to the account's own login; a deployment has no such login, so
 //! the superkey, which stands for the account everywhere else, reads it.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, Uri};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Fault, FieldError, Ncr};
 use crate::ledger::{TxnRow, Via};
 use crate::store::TxnFilter;
 
-use super::access::account;
-use super::edge::Visit;
+use super::access::Owner;
 use super::error::Refused;
 use super::input;
 use super::money::Usd;
@@ -73,11 +71,9 @@ struct Details {
 /// `GET /v2/customer/credits/history`
 pub(super) async fn list(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let query: HistoryQuery = input::query(&uri)?;
     let (limit, offset) = (query.limit.unwrap_or(LIST_DEFAULT), query.offset.unwrap_or(0));
     let wrong =
@@ -93,7 +89,7 @@ pub(super) async fn list(
     }
     let filter =
         TxnFilter { via: query.via, incoming: query.action.map(|action| action == Action::TopUp) };
-    let customer = &owner.customer_id;
+    let customer = owner.customer();
     let total = face.store.count_transactions(customer, &filter).await.map_err(Fault::from)?;
     let rows = face.store.transactions_from(customer, &filter, offset, limit).await;
     let transactions = rows.map_err(Fault::from)?.into_iter().map(transaction).collect();

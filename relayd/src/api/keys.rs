@@ -1,6 +1,5 @@
 //! `/v2/customer/keys...` (contract section 1.5).
 
-use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, Uri};
@@ -10,9 +9,7 @@ use crate::domain::{Code, Fault, FieldError, KeyId, RateLimits, Scope};
 use crate::identity::{KeyPatch, KeyRequest};
 use crate::store::{ApiKey, KeyFilter, PAGE_MAX, Page, Restrictions};
 
-use super::access::account;
-use super::account::asked;
-use super::edge::Visit;
+use super::access::Owner;
 use super::error::Refused;
 use super::input::{self, Segment, nullable, unknown_cursor};
 use super::money::Usd;
@@ -38,7 +35,7 @@ struct ListQuery {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Status {
+enum Status {
     Active,
     Revoked,
 }
@@ -96,19 +93,26 @@ struct KeyList {
     keys: Vec<KeyRow>,
 }
 
+/// What every listing tells of a key.
 #[derive(Serialize)]
-struct KeyRow {
+pub(super) struct KeyFacts {
     key: String,
     key_id: KeyId,
     name: String,
     status: Status,
     created_at: String,
     last_used_at: Option<String>,
-    restrictions: RestrictionsRow,
     key_budget: Option<Usd>,
     instances_allowed: bool,
     is_superkey: bool,
     system: bool,
+}
+
+#[derive(Serialize)]
+struct KeyRow {
+    #[serde(flatten)]
+    facts: KeyFacts,
+    restrictions: RestrictionsRow,
 }
 
 #[derive(Serialize)]
@@ -162,11 +166,9 @@ struct ToppedUp {
 /// `GET /v2/customer/keys`
 pub(super) async fn list(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let query: ListQuery = input::query(&uri)?;
     let limit = query.limit.unwrap_or(LIST_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -178,7 +180,7 @@ pub(super) async fn list(
         return Err(Fault::new(Code::Unservable, text).into());
     }
     let filter = KeyFilter {
-        customer: Some(owner.customer_id.clone()),
+        customer: Some(owner.customer().clone()),
         revoked: query.status.map(|status| status == Status::Revoked),
         superkey: query.is_superkey,
         name: query.name,
@@ -193,7 +195,7 @@ pub(super) async fn list(
     };
     print(&KeyList {
         total,
-        max_allowed: face.identity.max_keys(&owner.tier)?,
+        max_allowed: face.identity.max_keys(&owner.key.tier)?,
         limit,
         has_more: paged.next.is_some(),
         next_cursor: paged.next,
@@ -204,11 +206,10 @@ pub(super) async fn list(
 /// `POST /v2/customer/keys`
 pub(super) async fn create(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
+    owner: Owner,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let body: CreateBody = input::json(&face.small_bodies, &headers, request.into_body()).await?;
     if body.key_budget.is_some() {
         face.needs_custom(&owner, "A key budget")?;
@@ -219,12 +220,12 @@ pub(super) async fn create(
     };
     let asked = KeyRequest {
         id: None,
-        customer: owner.customer_id.clone(),
+        customer: owner.customer().clone(),
         name: body.name,
         denied_scopes: restrictions.denied_scopes,
         limits: restrictions.limits,
         budget: body.key_budget.map(|budget| budget.0),
-        actor: owner.key_id.to_string(),
+        actor: owner.key.key_id.to_string(),
     };
     let made = face.identity.create_key(asked, None).await?;
     let answer = Created {
@@ -245,14 +246,13 @@ pub(super) async fn create(
 /// `PATCH /v2/customer/keys/{key_id}`
 pub(super) async fn patch(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
+    owner: Owner,
     headers: HeaderMap,
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let body: PatchBody = input::json(&face.small_bodies, &headers, request.into_body()).await?;
-    let key = face.identity.key_of(&owner.customer_id, &id).await?;
+    let key = face.identity.key_of(owner.customer(), &id).await?;
     if body.key_budget.is_some() {
         face.needs_custom(&owner, "A key budget")?;
     }
@@ -270,7 +270,7 @@ pub(super) async fn patch(
         restrictions: body.restrictions.map(RestrictionsBody::read).transpose()?,
         budget: body.key_budget.map(|budget| budget.map(|budget| budget.0)),
     };
-    let key = face.identity.patch_key(&key, patch, asked(&visit, &owner)).await?;
+    let key = face.identity.patch_key(&key, patch, owner.asked()).await?;
     print(&Patched {
         status: "success",
         key: masked(&key),
@@ -284,39 +284,33 @@ pub(super) async fn patch(
 /// `POST /v2/customer/keys/{key_id}/revoke`
 pub(super) async fn revoke(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     Segment(id): Segment,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
-    let key = face.identity.key_of(&owner.customer_id, &id).await?;
-    let key = face.identity.revoke_key(&key, asked(&visit, &owner)).await?;
+    let key = face.identity.key_of(owner.customer(), &id).await?;
+    let key = face.identity.revoke_key(&key, owner.asked()).await?;
     print(&turned(key, "revoked", "The key is refused from now on. It can be unrevoked."))
 }
 
 /// `POST /v2/customer/keys/{key_id}/unrevoke`
 pub(super) async fn unrevoke(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     Segment(id): Segment,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
-    let key = face.identity.key_of(&owner.customer_id, &id).await?;
-    let key = face.identity.unrevoke_key(&key, asked(&visit, &owner)).await?;
+    let key = face.identity.key_of(owner.customer(), &id).await?;
+    let key = face.identity.unrevoke_key(&key, owner.asked()).await?;
     print(&turned(key, "active", "The key works again."))
 }
 
 /// `DELETE /v2/customer/keys/{key_id}`
 pub(super) async fn delete(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     Segment(id): Segment,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
-    let key = face.identity.key_of(&owner.customer_id, &id).await?;
-    face.identity.delete_key(&key, asked(&visit, &owner)).await?;
+    let key = face.identity.key_of(owner.customer(), &id).await?;
+    face.identity.delete_key(&key, owner.asked()).await?;
     print(&turned(key, "deleted", "The key is gone for good."))
 }
 
@@ -324,12 +318,7 @@ pub(super) async fn delete(
 ///
 /// For the account's own login only (contract section 1.5), which this deployment has none of: a
 /// superkey is refused, as the contract says.
-pub(super) async fn promote(
-    State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    account(&face.identity, &visit, &headers).await?;
+pub(super) async fn promote(_: Owner) -> Result<Response, Refused> {
     let text = "A superkey cannot promote another key; ask the operator of this Relay";
     Err(Fault::new(Code::CredentialNotPermitted, text).into())
 }
@@ -337,17 +326,16 @@ pub(super) async fn promote(
 /// `POST /v2/customer/keys/{key_id}/topup`
 pub(super) async fn top_up(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
+    owner: Owner,
     headers: HeaderMap,
     Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let body: TopUpBody = input::json(&face.small_bodies, &headers, request.into_body()).await?;
     face.needs_custom(&owner, "A key budget")?;
-    let key = face.identity.key_of(&owner.customer_id, &id).await?;
+    let key = face.identity.key_of(owner.customer(), &id).await?;
     let amount = body.amount.0;
-    let changed = face.identity.top_up_key(&key, amount, asked(&visit, &owner)).await?;
+    let changed = face.identity.top_up_key(&key, amount, owner.asked()).await?;
     print(&ToppedUp {
         status: "success",
         key: masked(&key),
@@ -359,29 +347,30 @@ pub(super) async fn top_up(
 }
 
 /// What may be shown of a key's secret.
-pub(super) fn masked(key: &ApiKey) -> String {
+fn masked(key: &ApiKey) -> String {
     format!("{}...", key.prefix)
 }
 
-/// Whether a key works.
-pub(super) const fn status(key: &ApiKey) -> Status {
-    if key.revoked_ms.is_some() { Status::Revoked } else { Status::Active }
+impl From<ApiKey> for KeyFacts {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            key: masked(&key),
+            status: if key.revoked_ms.is_some() { Status::Revoked } else { Status::Active },
+            key_id: key.id,
+            name: key.name,
+            created_at: time(key.created_ms),
+            last_used_at: key.last_used_ms.map(time),
+            key_budget: key.budget.map(Usd),
+            instances_allowed: false,
+            is_superkey: key.superkey,
+            system: key.system,
+        }
+    }
 }
 
-fn row(key: ApiKey) -> KeyRow {
-    KeyRow {
-        key: masked(&key),
-        status: status(&key),
-        key_id: key.id,
-        name: key.name,
-        created_at: time(key.created_ms),
-        last_used_at: key.last_used_ms.map(time),
-        restrictions: restrictions_row(key.restrictions),
-        key_budget: key.budget.map(Usd),
-        instances_allowed: false,
-        is_superkey: key.superkey,
-        system: key.system,
-    }
+fn row(mut key: ApiKey) -> KeyRow {
+    let restrictions = restrictions_row(std::mem::take(&mut key.restrictions));
+    KeyRow { facts: key.into(), restrictions }
 }
 
 fn restrictions_row(restrictions: Restrictions) -> RestrictionsRow {

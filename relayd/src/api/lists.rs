@@ -1,9 +1,9 @@
 //! Model lists in the formats of OpenAI, Anthropic and Ollama, and Ollama's `show`, `ps` and
 //! `version`.
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::{Extension, body::Bytes};
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use crate::catalogue::{CatalogueSnapshot, Listing, Model};
 use crate::domain::{Fault, FieldError, Source};
 
-use super::access::caller;
+use super::access::Anyone;
 use super::body;
-use super::edge::Visit;
 use super::error::Refused;
 use super::input::{self, Segment};
 use super::models::{not_found, offered};
@@ -46,51 +45,39 @@ struct Show {
 }
 
 /// `GET /v2/openai/v1/models`
-pub(super) async fn openai(
-    reads: State<Reads>,
-    visit: Extension<Visit>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    openai_list(reads, visit, headers, Source::Openai).await
+pub(super) async fn openai(State(reads): State<Reads>, _: Anyone) -> Result<Response, Refused> {
+    Ok(openai_list(&reads, Source::Openai))
 }
 
 /// `GET /v2/vllm/v1/models`
-pub(super) async fn vllm(
-    reads: State<Reads>,
-    visit: Extension<Visit>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    openai_list(reads, visit, headers, Source::Vllm).await
+pub(super) async fn vllm(State(reads): State<Reads>, _: Anyone) -> Result<Response, Refused> {
+    Ok(openai_list(&reads, Source::Vllm))
 }
 
 /// `GET /v2/openai/v1/models/{name}`
 pub(super) async fn openai_one(
-    reads: State<Reads>,
-    visit: Extension<Visit>,
-    headers: HeaderMap,
-    name: Segment,
+    State(reads): State<Reads>,
+    _: Anyone,
+    Segment(name): Segment,
 ) -> Result<Response, Refused> {
-    openai_model(reads, visit, headers, name, Source::Openai).await
+    openai_model(&reads, Source::Openai, &name)
 }
 
 /// `GET /v2/vllm/v1/models/{name}`
 pub(super) async fn vllm_one(
-    reads: State<Reads>,
-    visit: Extension<Visit>,
-    headers: HeaderMap,
-    name: Segment,
+    State(reads): State<Reads>,
+    _: Anyone,
+    Segment(name): Segment,
 ) -> Result<Response, Refused> {
-    openai_model(reads, visit, headers, name, Source::Vllm).await
+    openai_model(&reads, Source::Vllm, &name)
 }
 
 /// `GET /v2/anthropic/v1/models`
 pub(super) async fn anthropic(
     State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    _: Anyone,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
     let query: AnthropicQuery = input::query(&uri)?;
     let limit = query.limit.unwrap_or(ANTHROPIC_DEFAULT);
     if !(1..=ANTHROPIC_MAX).contains(&limit) {
@@ -127,11 +114,9 @@ pub(super) async fn anthropic(
 /// `GET /v2/anthropic/v1/models/{name}`
 pub(super) async fn anthropic_one(
     State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    _: Anyone,
     Segment(name): Segment,
 ) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
     let snapshot = reads.catalogue.snapshot();
     let listing = find(&snapshot, Source::Anthropic, &name)?;
     Ok(body::json(anthropic_row(&listing.model).to_string()))
@@ -140,10 +125,8 @@ pub(super) async fn anthropic_one(
 /// `GET /v2/ollama/api/tags`
 pub(super) async fn ollama_tags(
     State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    _: Anyone,
 ) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
     let snapshot = reads.catalogue.snapshot();
     let models: Vec<Value> = offered(&snapshot)
         .filter(|listing| sold_by(listing, Source::Ollama))
@@ -162,12 +145,7 @@ pub(super) async fn ollama_tags(
 }
 
 /// `GET /v2/ollama/api/ps`: every model is as good as loaded, and none of them ever unloaded.
-pub(super) async fn ollama_ps(
-    State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
+pub(super) async fn ollama_ps(State(reads): State<Reads>, _: Anyone) -> Result<Response, Refused> {
     let snapshot = reads.catalogue.snapshot();
     let served = |listing: &&Listing| {
         sold_by(listing, Source::Ollama) && snapshot.is_served(&listing.model.name)
@@ -193,11 +171,10 @@ pub(super) async fn ollama_ps(
 /// `POST /v2/ollama/api/show`
 pub(super) async fn ollama_show(
     State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
+    _: Anyone,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
     let bytes: Bytes = reads.small_bodies.read(&headers, request.into_body()).await?;
     let invalid = |kind, msg: &str| Fault::validation(vec![FieldError::body("model", kind, msg)]);
     let show: Show = serde_json::from_slice(&bytes)
@@ -213,31 +190,18 @@ pub(super) async fn ollama_version() -> Response {
     body::json(json!({ "version": env!("CARGO_PKG_VERSION") }).to_string())
 }
 
-async fn openai_list(
-    State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
-    source: Source,
-) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
+fn openai_list(reads: &Reads, source: Source) -> Response {
     let snapshot = reads.catalogue.snapshot();
     let data: Vec<Value> = offered(&snapshot)
         .filter(|listing| sold_by(listing, source))
         .map(|listing| openai_row(&listing.model))
         .collect();
-    Ok(body::json(json!({ "object": "list", "data": data }).to_string()))
+    body::json(json!({ "object": "list", "data": data }).to_string())
 }
 
-async fn openai_model(
-    State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
-    Segment(name): Segment,
-    source: Source,
-) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
+fn openai_model(reads: &Reads, source: Source, name: &str) -> Result<Response, Refused> {
     let snapshot = reads.catalogue.snapshot();
-    let listing = find(&snapshot, source, &name)?;
+    let listing = find(&snapshot, source, name)?;
     Ok(body::json(openai_row(&listing.model).to_string()))
 }
 

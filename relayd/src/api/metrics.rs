@@ -5,20 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, Uri};
+use http::Uri;
 use serde::Serialize;
 
 use crate::domain::{Code, Fault, KeyId, Mode, ModelName, Source};
-use crate::identity::KeyPrincipal;
 use crate::store::{
     BucketQuery, BucketRow, BucketWidth, Dims, GROUPS_MAX, Percentiles, Span, UsageOf,
 };
 
-use super::access::account;
-use super::edge::Visit;
+use super::access::Owner;
 use super::error::Refused;
 use super::money::Usd;
 use super::respond::print;
@@ -106,11 +103,9 @@ struct Spend {
 /// `GET /v2/customer/metrics`
 pub(super) async fn metrics(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let asked = Asked::read(&uri, jiff::Timestamp::now().as_second())?;
     print(&page(&face, &owner, asked, Metrics::of).await?)
 }
@@ -118,11 +113,9 @@ pub(super) async fn metrics(
 /// `GET /v2/customer/usage/timeseries`
 pub(super) async fn timeseries(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     face.needs_custom(&owner, "Spend over time")?;
     let asked = Asked::read(&uri, jiff::Timestamp::now().as_second())?;
     print(&page(&face, &owner, asked, Spend::of).await?)
@@ -130,15 +123,15 @@ pub(super) async fn timeseries(
 
 async fn page<R>(
     face: &Account,
-    owner: &KeyPrincipal,
+    owner: &Owner,
     asked: Asked,
     row: impl Fn(BucketRow, Split) -> R,
 ) -> Result<Page<R>, Fault> {
     let Asked { window, mut query } = asked;
-    query.of = UsageOf { customer: Some(owner.customer_id.clone()), key: None };
+    query.of = UsageOf { customer: Some(owner.customer().clone()), key: None };
     let names = match query.by_key {
         true => {
-            let (keys, ..) = all_keys(face, &owner.customer_id, None, None).await?;
+            let (keys, ..) = all_keys(face, owner.customer(), None, None).await?;
             keys.into_iter().map(|key| (key.id, key.name)).collect()
         }
         false => HashMap::new(),

@@ -5,10 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,8 +15,7 @@ use crate::domain::{Code, Fault, GUEST_TIER, Mode, Ncr, RateLimits, Source};
 use crate::ledger::Rates;
 use crate::wire::{Surface, request_schema, response_schema};
 
-use super::access::caller;
-use super::edge::Visit;
+use super::access::Anyone;
 use super::error::Refused;
 use super::input::Segment;
 use super::money::Usd;
@@ -137,35 +134,23 @@ struct TierRow<'a> {
 }
 
 /// `GET /v2/models`
-pub(super) async fn list(
-    State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
+pub(super) async fn list(State(reads): State<Reads>, _: Anyone) -> Result<Response, Refused> {
     print(&models(&reads.catalogue.snapshot()))
 }
 
 /// `GET /v2/models/{name}`; names hold slashes.
 pub(super) async fn detail(
     State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    _: Anyone,
     Segment(name): Segment,
 ) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
     let snapshot = reads.catalogue.snapshot();
     let listing = snapshot.listing(&name).ok_or_else(|| not_found(&snapshot, None, &name))?;
     print(&model_detail(&snapshot, listing))
 }
 
 /// `GET /v2/pricing`
-pub(super) async fn pricing(
-    State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    caller(&reads.identity, &visit, &headers).await?;
+pub(super) async fn pricing(State(reads): State<Reads>, _: Anyone) -> Result<Response, Refused> {
     let snapshot = reads.catalogue.snapshot();
     let mut rows: Vec<PriceRow> = offers(&snapshot).map(price_row).collect();
     rows.sort_by(|a, b| (a.mode, &a.model).cmp(&(b.mode, &b.model)));
@@ -175,10 +160,8 @@ pub(super) async fn pricing(
 /// `GET /v2/tiers`
 pub(super) async fn tiers(
     State(reads): State<Reads>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    Anyone(principal): Anyone,
 ) -> Result<Response, Refused> {
-    let principal = caller(&reads.identity, &visit, &headers).await?;
     let snapshot = reads.catalogue.snapshot();
     let current = principal.key().map_or(GUEST_TIER, |key| key.tier.as_str());
     let public = snapshot.tiers().iter().filter(|tier| !tier.custom);

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, Uri};
+use http::Uri;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -13,11 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Code, CustomerId, Fault, FieldError, KeyId, Mode, ModelName, Ncr, Source};
 use crate::store::{ApiKey, DAY_MS, GroupBy, KeyFilter, PAGE_MAX, Page, Span, UsageOf, UsageSum};
 
-use super::access::account;
-use super::edge::Visit;
+use super::access::Owner;
 use super::error::Refused;
 use super::input::{self, Segment, unknown_cursor};
-use super::keys::{Status, masked, status};
+use super::keys::KeyFacts;
 use super::money::Usd;
 use super::respond::{print, time};
 use super::routes::Account;
@@ -63,17 +61,9 @@ struct UsageAnswer {
 
 #[derive(Serialize)]
 struct KeyUsage {
-    key: String,
-    key_id: KeyId,
-    name: String,
-    status: Status,
-    created_at: String,
-    last_used_at: Option<String>,
+    #[serde(flatten)]
+    facts: KeyFacts,
     analytics: Analytics,
-    key_budget: Option<Usd>,
-    instances_allowed: bool,
-    is_superkey: bool,
-    system: bool,
 }
 
 #[derive(Default, Serialize)]
@@ -95,11 +85,9 @@ struct Used {
 /// `GET /v2/customer/usage`
 pub(super) async fn all(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let query: UsageQuery = input::query(&uri)?;
     if query.limit.is_some_and(|limit| !(1..=PAGE_MAX).contains(&limit)) {
         let error = FieldError::query("limit", "value_error", "Expected 1 to 1000");
@@ -107,8 +95,8 @@ pub(super) async fn all(
     }
     let dates = query.dates.read()?;
     let after = query.starting_after;
-    let (rows, total, next) = all_keys(&face, &owner.customer_id, query.limit, after).await?;
-    let keys = with_usage(&face, &owner.customer_id, None, rows, dates.as_ref()).await?;
+    let (rows, total, next) = all_keys(&face, owner.customer(), query.limit, after).await?;
+    let keys = with_usage(&face, owner.customer(), None, rows, dates.as_ref()).await?;
     print(&UsageAnswer {
         total,
         limit: query.limit,
@@ -122,17 +110,15 @@ pub(super) async fn all(
 /// `GET /v2/customer/usage/{key_id}`
 pub(super) async fn one(
     State(face): State<Account>,
-    Extension(visit): Extension<Visit>,
-    headers: HeaderMap,
+    owner: Owner,
     Segment(id): Segment,
     uri: Uri,
 ) -> Result<Response, Refused> {
-    let owner = account(&face.identity, &visit, &headers).await?;
     let query: UsageQuery = input::query(&uri)?;
     let dates = query.dates.read()?;
-    let key = face.identity.key_of(&owner.customer_id, &id).await?;
+    let key = face.identity.key_of(owner.customer(), &id).await?;
     let only = Some(key.id.clone());
-    let keys = with_usage(&face, &owner.customer_id, only, vec![key], dates.as_ref()).await?;
+    let keys = with_usage(&face, owner.customer(), only, vec![key], dates.as_ref()).await?;
     print(&keys.first().ok_or_else(Fault::internal)?)
 }
 
@@ -187,16 +173,7 @@ async fn with_usage(
     }
     let row = |key: ApiKey| KeyUsage {
         analytics: analytics(sums.remove(&key.id).unwrap_or_default(), dates.is_some()),
-        key: masked(&key),
-        status: status(&key),
-        key_id: key.id,
-        name: key.name,
-        created_at: time(key.created_ms),
-        last_used_at: key.last_used_ms.map(time),
-        key_budget: key.budget.map(Usd),
-        instances_allowed: false,
-        is_superkey: key.superkey,
-        system: key.system,
+        facts: key.into(),
     };
     Ok(keys.into_iter().map(row).collect())
 }
