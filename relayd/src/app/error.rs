@@ -29,6 +29,13 @@ pub enum AppError {
         /// Why.
         error: io::Error,
     },
+    /// Nobody made the secret that keys are hashed with.
+    #[error(
+        "there is no pepper, the secret that keys are hashed with. Make it once and keep a copy, \
+         for without it no key can be checked: (umask 077; openssl rand -hex 32 > {})",
+        .0.display()
+    )]
+    NoPepper(PathBuf),
     /// Peppers that do not fit together.
     #[error("the peppers cannot be used: {0}")]
     Peppers(String),

@@ -10,6 +10,7 @@ mod follow;
 mod run;
 mod watch;
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::sync::watch as channel;
@@ -218,8 +219,10 @@ pub fn store_options(config: &Config) -> Result<StoreOptions, AppError> {
 fn peppers(config: &Config) -> Result<Peppers, AppError> {
     let mut secrets = Vec::new();
     for file in config.pepper_files() {
-        let secret = Secret::read(&file, PEPPER_MIN_BYTES)
-            .map_err(|error| AppError::Secret { file: file.clone(), error })?;
+        let secret = Secret::read(&file, PEPPER_MIN_BYTES).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => AppError::NoPepper(file.clone()),
+            _ => AppError::Secret { file: file.clone(), error },
+        })?;
         secrets.push(secret);
     }
     let newest_first: Vec<&[u8]> = secrets.iter().map(Secret::expose).collect();
@@ -234,5 +237,22 @@ fn bounds(config: &Config) -> Bounds {
         total: config.chat.total_timeout.get(),
         write_stall: config.http.write_stall.get(),
         window_tokens: u64::from(config.chat.window_tokens),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pepper_that_nobody_made_is_told_with_the_command_that_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.data_dir.0 = dir.path().to_path_buf();
+        let error = peppers(&config).unwrap_err().to_string();
+        let file = dir.path().join("pepper");
+        assert!(error.ends_with(&format!("openssl rand -hex 32 > {})", file.display())), "{error}");
+        std::fs::write(&file, "x".repeat(PEPPER_MIN_BYTES)).unwrap();
+        assert!(peppers(&config).is_ok());
     }
 }

@@ -1,4 +1,5 @@
-//! What `relayd dev` says once it is up, and the context file for console and scripts.
+//! What `relayd dev` says once it is up, and the files for console and scripts: a context, the
+//! operator's token, an API key.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,15 +7,18 @@ use std::path::PathBuf;
 use super::ready::Ready;
 use crate::cli::{output, private};
 
-/// The context file and the token file in the data directory.
+/// The files in the data directory.
 const CONTEXTS: &str = "contexts.toml";
 const TOKEN: &str = "operator-token";
+const API_KEY: &str = "api-key";
 
-/// Writes a context for `relay-tui` and `relayd admin`; gives its file.
+/// Writes the API key for scripts and a context for `relay-tui` and `relayd admin`; gives the
+/// context's file.
 ///
 /// # Errors
 /// Those of the file system.
 pub(super) fn write_context(ready: &Ready) -> io::Result<PathBuf> {
+    private::write(&ready.data_dir.join(API_KEY), ready.api_key.as_bytes())?;
     let token = ready.data_dir.join(TOKEN);
     private::write(&token, ready.operator_token.as_bytes())?;
     let file = ready.data_dir.join(CONTEXTS);
@@ -41,6 +45,7 @@ pub(super) fn print(ready: &Ready, fresh: bool, context: &std::path::Path) {
     output::line(format_args!("  engine   {}", ready.engine_url));
     output::line(format_args!("  models   {}", ready.models.join(", ")));
     output::line(format_args!("  data     {}", data_dir.display()));
+    let file = data_dir.join(API_KEY);
     let key = if fresh {
         output::line(format_args!(
             "\nan API key, shown this once (a superkey with 1,000 USD of credit):"
@@ -48,10 +53,8 @@ pub(super) fn print(ready: &Ready, fresh: bool, context: &std::path::Path) {
         output::line(format_args!("  {}", ready.api_key));
         ready.api_key.as_str()
     } else {
-        output::line(format_args!(
-            "\nthe API key is the one of the first start; it lies in {}",
-            data_dir.join("dev.json").display()
-        ));
+        output::line(format_args!("\nthe API key is the one of the first start:"));
+        output::line(format_args!("  export KEY=$(cat {})", file.display()));
         "$KEY"
     };
     let message = r#""messages":[{"role":"user","content":"What is the capital of France? Answer in one sentence."}]"#;
@@ -68,6 +71,16 @@ pub(super) fn print(ready: &Ready, fresh: bool, context: &std::path::Path) {
     }
     let context = context.display();
     output::line(format_args!("\nwatch it:"));
-    output::line(format_args!("  relay-tui --config {context} --context dev"));
-    output::line(format_args!("  relayd admin --config {context} --context dev overview\n"));
+    let (console, relayd) = (program("relay-tui"), program("relayd"));
+    output::line(format_args!("  {console} --config {context} --context dev"));
+    output::line(format_args!("  {relayd} admin --config {context} --context dev overview\n"));
+}
+
+/// How a program of this workspace is started: by its name, or by cargo where cargo started us and
+/// nothing may be installed.
+fn program(name: &str) -> String {
+    match std::env::var_os("CARGO_MANIFEST_DIR") {
+        Some(_) => format!("cargo run -qp {name} --"),
+        None => name.to_owned(),
+    }
 }
