@@ -31,7 +31,7 @@ use crate::metering::Metering;
 use crate::observe::Observe;
 use crate::ops::Readiness;
 use crate::routing::Router;
-use crate::store::{Place, Store, StoreOptions};
+use crate::store::{Place, Store, StoreOptions, Upkeep};
 use crate::telemetry::{Telemetry, names};
 
 /// What this program is.
@@ -213,7 +213,7 @@ pub fn store_options(config: &Config) -> Result<StoreOptions, AppError> {
         }
         _ => Place::Sqlite { path: config.database_file() },
     };
-    Ok(StoreOptions { place, durability: config.ledger.durability })
+    Ok(StoreOptions { place, durability: config.ledger.durability, upkeep: Upkeep::default() })
 }
 
 fn peppers(config: &Config) -> Result<Peppers, AppError> {

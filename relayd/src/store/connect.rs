@@ -9,7 +9,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AnyPool, ConnectOptions, Connection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -54,9 +54,9 @@ impl Store {
         sqlx::any::install_default_drivers();
         let boot = BootId::new(Uuid::now_v7());
         let opened = match &options.place {
-            Place::Sqlite { path } => Self::open_sqlite(path, options.durability, boot).await,
+            Place::Sqlite { path } => Self::open_sqlite(path, options, boot).await,
             Place::Postgres { url, connections, shards } => {
-                Self::open_postgres(url, *connections, *shards, boot).await
+                Self::open_postgres(url, *connections, *shards, options, boot).await
             }
         };
         let store = opened?;
@@ -90,6 +90,8 @@ impl Store {
             admin: None,
             sync: None,
             beating_since: std::sync::Mutex::new(None),
+            upkeep: options.upkeep,
+            recovered: watch::Sender::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             writes: TaskTracker::new(),
@@ -100,7 +102,7 @@ impl Store {
 
     async fn open_sqlite(
         path: &Path,
-        durability: Durability,
+        options: &StoreOptions,
         boot: BootId,
     ) -> Result<Self, StoreError> {
         let path = &absolute(path)?;
@@ -122,7 +124,7 @@ impl Store {
         let admin = AdminWriter::new(any_sqlite(path, "rw")?, Engine::Sqlite, Arc::clone(&gate));
         let reader = pool(any_sqlite(&absolute(path)?, "ro")?, SQLITE_READERS).await?;
         let number = instance::register(&admin, boot).await?;
-        let power = durability == Durability::Power;
+        let power = options.durability == Durability::Power;
         let sync = WalSync::start(path, power)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -139,6 +141,8 @@ impl Store {
             admin: Some(admin),
             sync: Some(sync),
             beating_since: std::sync::Mutex::new(None),
+            upkeep: options.upkeep,
+            recovered: watch::Sender::default(),
             stop,
             tasks,
             writes: TaskTracker::new(),
@@ -151,6 +155,7 @@ impl Store {
         url: &str,
         connections: u32,
         shards: u8,
+        options: &StoreOptions,
         boot: BootId,
     ) -> Result<Self, StoreError> {
         let writing = PgConnectOptions::from_str(url)
@@ -181,6 +186,8 @@ impl Store {
             admin: Some(admin),
             sync: None,
             beating_since: std::sync::Mutex::new(None),
+            upkeep: options.upkeep,
+            recovered: watch::Sender::default(),
             stop,
             tasks,
             writes: TaskTracker::new(),

@@ -10,8 +10,6 @@ use super::row::Columns;
 use super::write::{AdminWriter, Counter, bump};
 use crate::domain::BootId;
 
-/// How often a process on PostgreSQL shows that it lives.
-pub(super) const BEAT: Duration = Duration::from_secs(5);
 /// Chain numbers per start: more than there are shards.
 const CHAINS: i64 = 64;
 
@@ -65,9 +63,9 @@ impl Store {
         }
         // Held weakly: the task must not keep a dropped store's connections open.
         let weak = std::sync::Arc::downgrade(&self.0);
-        let stop = self.0.stop.clone();
+        let (stop, beat) = (self.0.stop.clone(), self.0.upkeep.beat);
         self.tasks().spawn(async move {
-            let mut ticks = tokio::time::interval(BEAT);
+            let mut ticks = tokio::time::interval(beat);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tokio::select! {

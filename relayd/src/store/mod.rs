@@ -53,7 +53,7 @@ pub use keys::{ApiKey, KeyEdit, KeyFilter, KeyLogin, NewKey, Restrictions};
 pub use ledger::{Answer, LedgerError, LedgerWriter, QUEUE_MAX};
 pub use metrics::{BucketQuery, BucketRow, BucketWidth, Dims, Percentiles};
 pub use operators::{NewOperator, OPERATORS_MAX, Operator, OperatorEdit};
-pub use options::{Engine, Place, StoreOptions};
+pub use options::{Engine, Place, StoreOptions, Upkeep};
 pub use page::{PAGE_MAX, Page, Paged};
 pub use providers::{
     INVITATIONS_MAX, InvitationRow, NewInvitation, NewProvider, OfferRow, PROVIDERS_MAX, Presented,
@@ -68,6 +68,7 @@ pub use write::{Change, Counter};
 use std::sync::Arc;
 
 use sqlx::AnyPool;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +90,9 @@ struct Inner {
     sync: Option<WalSync>,
     /// Since when heartbeats reached the database without a break.
     beating_since: std::sync::Mutex<Option<std::time::Instant>>,
+    upkeep: Upkeep,
+    /// Holds of ended processes that this one resolved, in all.
+    recovered: watch::Sender<Recovered>,
     stop: CancellationToken,
     /// Tasks that live as long as the store: ledger writers, heartbeat, checkpoints.
     tasks: TaskTracker,

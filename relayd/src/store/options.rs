@@ -1,6 +1,7 @@
 //! Where the database is and how sure an acknowledgement must be.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Durability;
 
@@ -11,6 +12,31 @@ pub struct StoreOptions {
     pub place: Place,
     /// When a commit of the ledger is acknowledged. PostgreSQL decides that itself.
     pub durability: Durability,
+    /// How it looks after holds that nobody will settle.
+    pub upkeep: Upkeep,
+}
+
+/// The times by which processes see one another live. All processes on a database must have the
+/// same; they are no setting, and others than the default are for tests, which cannot wait as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How often a process on PostgreSQL shows that it lives.
+    pub beat: Duration,
+    /// How long a process on PostgreSQL is silent before it counts as dead. Long, because a hold
+    /// only reserves money: slowness here is harmless and haste is not.
+    pub dead_after: Duration,
+    /// How often holds are looked at that nobody will settle.
+    pub period: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            beat: Duration::from_secs(5),
+            dead_after: Duration::from_secs(120),
+            period: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Which database.
@@ -45,16 +71,17 @@ impl StoreOptions {
     /// A SQLite database with the ordinary durability.
     #[must_use]
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Sqlite { path: path.into() }, durability: Durability::Process }
+        Self::at(Place::Sqlite { path: path.into() })
     }
 
     /// A PostgreSQL database with the ordinary number of connections and writers.
     #[must_use]
     pub fn postgres(url: impl Into<String>) -> Self {
-        Self {
-            place: Place::Postgres { url: url.into(), connections: 8, shards: 4 },
-            durability: Durability::Process,
-        }
+        Self::at(Place::Postgres { url: url.into(), connections: 8, shards: 4 })
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, durability: Durability::Process, upkeep: Upkeep::default() }
     }
 
     /// Which store it is.

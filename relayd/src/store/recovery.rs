@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
+use tokio::sync::watch;
 
 use super::Store;
 use super::error::StoreError;
@@ -16,14 +17,8 @@ use crate::ledger::{
 
 /// Holds taken up at a time: an eighth of the ledger's queue.
 const PIECE: i64 = 1_000;
-/// How long a process on PostgreSQL is silent before it counts as dead. Long, because a hold only
-/// reserves money: slowness here is harmless and haste is not.
-const DEAD_AFTER: Duration = Duration::from_secs(120);
 /// How long past its deadline a hold stays with a living owner.
 const GRACE: Duration = Duration::from_secs(60);
-
-/// How often holds are looked at that nobody will settle.
-const PERIOD: Duration = Duration::from_secs(30);
 
 /// What was done with holds that nobody would settle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,12 +38,12 @@ impl Store {
         }
         // Held weakly: the task must not keep a dropped store's connections open.
         let weak = std::sync::Arc::downgrade(&self.0);
-        let stop = self.0.stop.clone();
+        let (stop, period) = (self.0.stop.clone(), self.0.upkeep.period);
         self.tasks().spawn(async move {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PERIOD) => {}
+                    () = tokio::time::sleep(period) => {}
                 }
                 let Some(inner) = weak.upgrade() else { return };
                 let store = Self(inner);
@@ -72,13 +67,13 @@ impl Store {
 
     /// Resolves the holds of processes that died: those that streamed are charged by their last
     /// checkpoint, the others released. On SQLite every other process is dead, because this one
-    /// has the lock; on PostgreSQL one is dead when it said that it ends, or after two minutes of
-    /// silence during which this process could reach the database.
+    /// has the lock; on PostgreSQL one is dead when it said that it ends, or after a silence of
+    /// [`Upkeep::dead_after`](super::Upkeep) during which this process could reach the database.
     ///
     /// # Errors
     /// As every read; what was resolved until then stays resolved.
     pub async fn recover(&self, now_ms: i64) -> Result<Recovered, StoreError> {
-        self.recover_after(DEAD_AFTER, now_ms).await
+        self.recover_after(self.0.upkeep.dead_after, now_ms).await
     }
 
     pub(super) async fn recover_after(
@@ -116,6 +111,7 @@ impl Store {
             recovered.add(self.resolve(piece, command).await?);
         }
         if recovered != Recovered::default() {
+            self.0.recovered.send_modify(|sum| sum.add(recovered));
             tracing::info!(
                 posted = recovered.posted,
                 released = recovered.released,
@@ -123,6 +119,12 @@ impl Store {
             );
         }
         Ok(recovered)
+    }
+
+    /// Holds of ended processes that this one resolved since it opened the store, in all.
+    #[must_use]
+    pub fn recovered(&self) -> watch::Receiver<Recovered> {
+        self.0.recovered.subscribe()
     }
 
     /// Releases holds whose deadline is well past although their owner lives: a driver is stuck.

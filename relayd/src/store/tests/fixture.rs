@@ -7,7 +7,6 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::postgres::{Server, new_database};
-use crate::config::Durability;
 use crate::domain::{BootId, CustomerId, KeyId, Meters, Ncr, RequestId};
 use crate::ledger::{
     Budget, BudgetChange, Command, CountSource, Credit, HoldRef, HoldState, OpenHold, Outcome,
@@ -36,7 +35,7 @@ impl Fixture {
     pub(crate) async fn postgres() -> Self {
         let (url, server) = new_database().await;
         let place = Place::Postgres { url, connections: 4, shards: 4 };
-        let options = StoreOptions { place, durability: Durability::Process };
+        let options = StoreOptions { place, ..StoreOptions::sqlite("unused") };
         Self { options, _dir: None, _server: server }
     }
 

@@ -4,6 +4,7 @@
 mod audit;
 mod concurrency;
 mod crash;
+mod dead;
 pub(crate) mod fixture;
 mod ledger;
 mod listings;
