@@ -61,6 +61,15 @@ async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
     }
     let metrics = Caller::at(&relay.ready.ops_url).get("/metrics").await.unwrap().text;
     assert!(metrics.contains("relay_shed_total 1"), "{metrics}");
+    let told = relay.admin(&["events", "list", "--subject", name]).unwrap();
+    assert!(told.to_string().contains("backend.changed"), "{told}");
+    eventually("the event", async || {
+        let events = relay.admin(&["events", "list"])?;
+        let shed = "1 request refused for want of capacity";
+        Ok(events.to_string().contains(shed).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -100,8 +109,26 @@ async fn a_cordon_turns_traffic_away_and_a_drain_says_when_it_is_empty() {
     })
     .await
     .unwrap();
-    let events = relay.admin(&["events", "list", "--subject", &first]).unwrap();
-    assert!(events.to_string().contains("backend.draining"), "{events}");
+    let told = |name: &str, kind: &str| {
+        let events = relay.admin(&["events", "list", "--subject", name]).unwrap();
+        let kinds = events["events"].as_array().unwrap().iter();
+        kinds.filter(|event| event["kind"] == kind).count()
+    };
+    eventually("the event", async || Ok((told(&first, "backend.drained") == 1).then_some(())))
+        .await
+        .unwrap();
+    assert_eq!(told(&first, "backend.draining"), 1);
+    // Nothing runs on the other: its drain is over at once, and each one is told once.
+    relay.admin(&["backends", "drain", &second, "--reason", "driver update"]).unwrap();
+    eventually("the second event", async || {
+        Ok((told(&second, "backend.drained") == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    relay.admin(&["backends", "uncordon", &second]).unwrap();
+    let answer = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, true)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!((told(&first, "backend.drained"), told(&second, "backend.drained")), (1, 1));
     relay.admin(&["backends", "cordon", &second]).unwrap();
     let nobody = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, false)).await.unwrap();
     assert!(matches!(nobody.status, 502 | 503), "{}", nobody.text);

@@ -1,7 +1,7 @@
 //! The public contract on the wire: ids, envelopes, credentials, bodies, refusals.
 
 use relay_tests::scripted::{MODEL, Script, Scripted};
-use relay_tests::{Answer, Caller, DEV_TIER, Route};
+use relay_tests::{Answer, Caller, DEV_TIER, Route, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -357,6 +357,12 @@ async fn rates_are_limited_as_documented() {
     assert_eq!(free.status, 200, "reads are not counted");
     let rows = relay.settled(&account, 15).await.unwrap();
     assert_eq!(rows.len(), 15, "a refused request is never held");
+    eventually("one event for all of it", async || {
+        let events = relay.admin(&["events", "list", "--subject", &account.key_id])?;
+        Ok(events.to_string().contains("had 5 requests refused with 429").then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

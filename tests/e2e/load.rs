@@ -182,7 +182,15 @@ async fn die_and_return(lock: Lock, with: impl Fn(RelayOptions) -> RelayOptions)
     };
     let open = relay.admin(&["overview"]).unwrap()["money"]["open_holds"].as_u64().unwrap();
     match lock {
-        Lock::File => assert_eq!(open, 0, "every hold of the dead daemon is resolved"),
+        Lock::File => {
+            assert_eq!(open, 0, "every hold of the dead daemon is resolved");
+            eventually("the event of it", async || {
+                let events = relay.admin(&["events", "list"])?.to_string();
+                Ok(events.contains("holds.recovered").then_some(()))
+            })
+            .await
+            .unwrap();
+        }
         Lock::Silence => assert!(open > 0, "a hold that may still be alive is not touched"),
     }
     let completed = rows.iter().filter(|row| row.outcome() == "completed").count();

@@ -127,6 +127,14 @@ fn tell(events: &Events, FleetEvent { backend, what }: &FleetEvent) {
         What::Added => (EventKind::BackendAdded, Severity::Info, "added".to_owned()),
         // Every cordon and weight is one; what an operator did is told where it was done.
         What::Changed => return,
+        What::Described => {
+            (EventKind::BackendChanged, Severity::Info, "has another description".to_owned())
+        }
+        What::Drained => (
+            EventKind::BackendDrained,
+            Severity::Info,
+            "is drained: nothing runs on it any more".to_owned(),
+        ),
         What::Removed => (EventKind::BackendRemoved, Severity::Info, "removed".to_owned()),
         What::Up => (EventKind::BackendUp, Severity::Info, "serves".to_owned()),
         What::Loading => (EventKind::BackendLoading, Severity::Info, "loads its model".to_owned()),

@@ -8,6 +8,7 @@ mod error;
 mod fleet_tls;
 mod follow;
 mod run;
+mod tell;
 mod watch;
 
 use std::io;

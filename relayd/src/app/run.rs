@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, AppError, Parts, follow, watch};
+use super::{App, AppError, Parts, follow, tell, watch};
 use crate::admin::{self, About, Admin, FleetDoor};
 use crate::api::{
     self, Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Hosts, ListenBounds, Reads,
@@ -163,6 +163,10 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
     tasks.spawn("router", Weight::Critical, done(async move { router.run(routing).await }));
     let gauging = stop.clone();
     tasks.spawn("host", Weight::Critical, done(async move { host.write_gauges(gauging).await }));
+    let troubles = tell::trouble(observe.clone(), events.clone(), stop.clone());
+    tasks.spawn("trouble", Weight::Critical, done(troubles));
+    let recoveries = tell::recovered(store.clone(), events.clone(), stop.clone());
+    tasks.spawn("recoveries", Weight::Critical, done(recoveries));
     let every = config.ledger.check_interval.get();
     let checking = watch::ledger(store, every, observe, events, stop.clone());
     tasks.spawn("ledger-check", Weight::Critical, done(checking));

@@ -136,3 +136,31 @@ async fn what_overflows_is_counted_and_said_and_never_blocks() {
     );
     database.close().await;
 }
+
+/// The sources of relayd, tests aside.
+fn sources(folder: &std::path::Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "tests" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "kind.rs" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push(text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_told_somewhere() {
+    let mut found = Vec::new();
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    for kind in EventKind::ALL {
+        let name = format!("EventKind::{kind:?}");
+        let told = |text: &String| {
+            let mut rest = text.split(&name).skip(1);
+            rest.any(|after| !after.starts_with(|c: char| c.is_alphanumeric()))
+        };
+        assert!(found.iter().any(told), "{name} is declared and never told");
+    }
+}

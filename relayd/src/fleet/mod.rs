@@ -113,6 +113,16 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// Begins or ends to wait for the end of what runs, where the intake changed. One that was
+    /// stored as draining before relayd started has told its end already.
+    fn taken_in(&self, before: &Self) {
+        if self.spec.intake != before.spec.intake {
+            self.runtime.drains(self.spec.intake == Intake::Draining);
+        }
+    }
+}
+
 impl Fleet {
     /// A fleet without backends.
     #[must_use]
@@ -145,7 +155,11 @@ impl Fleet {
             let backend = match old.backend(&id) {
                 Some(known) if known.spec == spec => Arc::clone(known),
                 known => {
-                    let what = if known.is_some() { What::Changed } else { What::Added };
+                    let what = match known {
+                        None => What::Added,
+                        Some(known) if known.spec.is_described_as(&spec) => What::Changed,
+                        Some(_) => What::Described,
+                    };
                     events.push(FleetEvent { backend: id.clone(), what });
                     Arc::new(self.build(spec, known)?)
                 }
@@ -161,6 +175,9 @@ impl Fleet {
         self.shared.snapshot.store(Arc::clone(&fresh));
         for backend in fresh.backends() {
             let before = old.backend(backend.id());
+            if let Some(before) = before {
+                backend.taken_in(before);
+            }
             if before.is_some_and(|before| !Arc::ptr_eq(&before.engine, &backend.engine)) {
                 backend.runtime.engine_replaced();
             }
@@ -270,11 +287,12 @@ impl Fleet {
         if spec == known.spec {
             return Ok(());
         }
-        let backend = self.build(spec, Some(known))?;
+        let backend = Arc::new(self.build(spec, Some(known))?);
         let mut backends = old.backends.clone();
-        backends.insert(id.clone(), Arc::new(backend));
+        backends.insert(id.clone(), Arc::clone(&backend));
         self.shared.snapshot.store(Arc::new(Snapshot::new(backends)));
         self.shared.notices.tell(FleetEvent { backend: id.clone(), what: What::Changed });
+        backend.taken_in(known);
         Ok(())
     }
 

@@ -24,8 +24,12 @@ pub struct FleetEvent {
 pub enum What {
     /// It was added.
     Added,
-    /// Its description changed.
+    /// An operator changed its intake or weight, or its row was written again.
     Changed,
+    /// Its description changed: where it is, what it serves, how much.
+    Described,
+    /// It was being emptied, and nothing runs on it any more.
+    Drained,
     /// It was removed.
     Removed,
     /// It began to serve.

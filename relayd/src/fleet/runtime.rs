@@ -1,6 +1,6 @@
 //! What happens on one backend: load, health, breaker, figures. Outlives changes of the fleet.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -120,6 +120,8 @@ pub struct Runtime {
     id: BackendId,
     notices: Notices,
     running: AtomicU32,
+    /// Whether it is being emptied and its end was not told yet.
+    draining: AtomicBool,
     queued: AtomicU32,
     tokens_out: AtomicU64,
     pub(crate) emptied: Notify,
@@ -163,6 +165,7 @@ impl Runtime {
             id,
             notices,
             running: AtomicU32::new(0),
+            draining: AtomicBool::new(false),
             queued: AtomicU32::new(0),
             tokens_out: AtomicU64::new(0),
             emptied: Notify::new(),
@@ -303,8 +306,23 @@ impl Runtime {
         };
         if self.running.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.emptied.notify_waiters();
+            self.tell_if_drained();
         }
         self.tell(change);
+    }
+
+    /// Its intake was closed until it is empty, or that ended.
+    pub(crate) fn drains(&self, draining: bool) {
+        self.draining.store(draining, Ordering::SeqCst);
+        self.tell_if_drained();
+    }
+
+    /// Told once: whoever comes first, the last request or the one that closed the intake of an
+    /// idle backend, takes the mark.
+    fn tell_if_drained(&self) {
+        if self.running() == 0 && self.draining.swap(false, Ordering::SeqCst) {
+            self.notices.tell(FleetEvent { backend: self.id.clone(), what: What::Drained });
+        }
     }
 
     pub(crate) fn queue_changed(&self, joined: bool) {

@@ -81,6 +81,14 @@ pub struct BackendSpec {
     pub version: u64,
 }
 
+impl BackendSpec {
+    /// Whether another differs at most in what operators do day by day: intake and weight.
+    pub(crate) fn is_described_as(&self, other: &Self) -> bool {
+        let Self { intake, weight, version, .. } = other.clone();
+        Self { intake, weight, version, ..self.clone() } == *other
+    }
+}
+
 /// A backend that can be called. The description never changes; the runtime is shared by all
 /// pictures the backend is in.
 #[derive(Debug)]

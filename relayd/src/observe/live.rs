@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::view::{Phase, RequestView};
 use super::window::Count;
-use super::{ENDED_MAX, Observe, lock};
+use super::{ENDED_MAX, Observe, lock, trouble};
 use crate::domain::{BackendId, Code, CustomerId, KeyId, Meters, Ncr, RequestId, Scope};
 
 /// No first token yet. A real time that long is stored as one less.
@@ -127,8 +127,11 @@ impl LiveRequest {
         inner.count(slot.shard, Count::TokensIn, end.meters.input());
         let streamed = slot.tokens.load(Ordering::Relaxed);
         inner.count(slot.shard, Count::TokensOut, end.meters.output().saturating_sub(streamed));
-        if matches!(end.outcome, Outcome::Failed(_)) {
+        if let Outcome::Failed(code) = end.outcome {
             inner.count(slot.shard, Count::Errors, 1);
+            if trouble::is_ours(code) {
+                inner.trouble(|trouble| trouble.failed(code));
+            }
         }
         if let Some(key) = &slot.request.key {
             lock(&inner.keys).end(key, now);

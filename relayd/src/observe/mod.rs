@@ -11,6 +11,7 @@
 mod histogram;
 mod keys;
 mod live;
+mod trouble;
 mod view;
 mod window;
 
@@ -22,11 +23,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::domain::{KeyId, RequestId};
 
 pub use live::{End, LiveRequest, NewRequest, Outcome};
+pub use trouble::Trouble;
 pub use view::{KeyActivity, Phase, RequestView, Traffic};
 
 use histogram::Histogram;
@@ -59,6 +62,8 @@ struct Inner {
     keys: Mutex<Keys>,
     unlisted: AtomicU64,
     check: Mutex<Option<LedgerCheck>>,
+    trouble: Mutex<Trouble>,
+    troubled: Notify,
 }
 
 /// The last check of the ledger's invariants.
@@ -96,6 +101,8 @@ impl Observe {
             keys: Mutex::default(),
             unlisted: AtomicU64::new(0),
             check: Mutex::default(),
+            trouble: Mutex::default(),
+            troubled: Notify::new(),
         }))
     }
 
@@ -123,11 +130,30 @@ impl Observe {
     /// A request of this key was refused with 429.
     pub fn limited(&self, key: &KeyId) {
         lock(&self.0.keys).limited(key, self.0.now_ms(), wall_ms());
+        self.0.trouble(|trouble| trouble.limited(key));
     }
 
     /// A request was refused for want of capacity.
     pub fn shed(&self) {
         self.0.count(0, Count::Shed, 1);
+        self.0.trouble(|trouble| trouble.shed += 1);
+    }
+
+    /// Waits until something went wrong that was not taken yet. For one waiter.
+    pub async fn troubled(&self) {
+        loop {
+            let told = self.0.troubled.notified();
+            if !lock(&self.0.trouble).is_none() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// What went wrong since it was last taken.
+    #[must_use]
+    pub fn take_trouble(&self) -> Trouble {
+        std::mem::take(&mut *lock(&self.0.trouble))
     }
 
     /// The ledger was checked now, and this many breaches were found.
@@ -162,6 +188,12 @@ impl Observe {
 }
 
 impl Inner {
+    fn trouble(&self, note: impl FnOnce(&mut Trouble)) {
+        note(&mut lock(&self.trouble));
+        // Keeps one permit where nobody waits just now.
+        self.troubled.notify_one();
+    }
+
     /// Milliseconds since this registry was made; never goes back.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
