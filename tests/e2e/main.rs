@@ -18,6 +18,7 @@ mod load;
 mod metrics;
 mod providers;
 mod refusals;
+mod reuse;
 mod sdk;
 mod start;
 mod traces;

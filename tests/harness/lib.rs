@@ -28,6 +28,9 @@ pub mod scripted;
 mod secrets;
 #[path = "../engines/served.rs"]
 mod served;
+/// A stand-in for servers that close kept connections.
+#[path = "../engines/stale.rs"]
+pub mod stale;
 
 pub use account::{Account, DEV_TIER, Settled, Tokens};
 pub use agent::Agent;

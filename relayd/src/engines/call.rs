@@ -48,6 +48,10 @@ pub struct ChatCall {
     /// Time until the first byte of the answer's body (for a stream: of its first event). An
     /// answer that is not streamed is made before its first byte, so give it the whole time.
     pub first_byte_timeout: Duration,
+    /// Whether it must have a connection of its own: the answer to [`Retry::SafeAgain`].
+    ///
+    /// [`Retry::SafeAgain`]: super::Retry::SafeAgain
+    pub fresh: bool,
 }
 
 /// An answer whose status, type and first event were good.
@@ -93,6 +97,7 @@ impl Engine {
             // llama.cpp's server closes the connection after a streamed answer without saying so:
             // another request written into it meanwhile would be lost.
             closes: call.stream && self.kind() == EngineKind::Llamacpp,
+            fresh: call.fresh,
         };
         let response = timeout_at(until, self.transport.send(out)).await.map_err(late)??;
         let (head, body) = response.into_parts();

@@ -47,6 +47,20 @@ pub(crate) fn known(word: &str) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == word)
 }
 
+/// What a connection that was closed behind our back comes to, whatever side notices first.
+const GONE: [&str; 5] = [
+    "closed before the answer was complete",
+    "closed while the request was sent",
+    "connection aborted",
+    "connection reset",
+    "the connection was closed",
+];
+
+/// Whether a cause says that the other side closed the connection.
+pub(crate) fn is_gone(cause: &str) -> bool {
+    GONE.contains(&cause)
+}
+
 /// What became of a connection.
 pub(crate) fn of_connection(error: &(dyn Error + 'static)) -> &'static str {
     let mut next = Some(error);

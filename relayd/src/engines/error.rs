@@ -49,6 +49,9 @@ pub enum Blame {
 pub enum Retry {
     /// Another backend may do better.
     SafeElsewhere,
+    /// The engine had closed a connection that was kept from an earlier request, and said nothing
+    /// on it: the same backend may be asked again on a fresh one.
+    SafeAgain,
     /// Every backend would answer the same, or the answer has begun.
     Never,
 }

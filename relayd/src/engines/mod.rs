@@ -18,6 +18,7 @@ mod error;
 mod first;
 mod kind;
 mod probe;
+mod reuse;
 mod size;
 #[cfg(test)]
 mod tests;

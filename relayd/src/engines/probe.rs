@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Engine;
-use super::error::{EngineError, read_refusal};
+use super::error::{EngineError, Retry, read_refusal};
 use super::kind::models_path;
 use super::transport::{Broken, Outgoing};
 use crate::wire::{Dialect, EngineKind};
@@ -135,7 +135,7 @@ impl Engine {
         path: &'static str,
         wait: Duration,
     ) -> Result<(StatusCode, Bytes), EngineError> {
-        let out = Outgoing {
+        let out = |fresh| Outgoing {
             method: Method::GET,
             path,
             body: None,
@@ -144,9 +144,16 @@ impl Engine {
             tracestate: None,
             request_id: None,
             closes: false,
+            fresh,
         };
         let read = async {
-            let (head, mut body) = self.transport.send(out).await?.into_parts();
+            let answer = match self.transport.send(out(false)).await {
+                Err(error) if error.retry == Retry::SafeAgain => {
+                    self.transport.send(out(true)).await?
+                }
+                answer => answer?,
+            };
+            let (head, mut body) = answer.into_parts();
             let mut all = BytesMut::new();
             while let Some(chunk) = body.next().await {
                 let chunk = chunk.map_err(|Broken(cause)| EngineError::cut(cause))?;

@@ -106,6 +106,7 @@ fn call(stream: bool) -> ChatCall {
         tracestate: Some("k=v".to_owned()),
         request_id: "018f5c9e-0000-7000-8000-000000000001".to_owned(),
         first_byte_timeout: Duration::from_secs(20),
+        fresh: false,
     }
 }
 

@@ -20,7 +20,8 @@ use url::Url;
 
 use super::cause;
 use super::credential::Credential;
-use super::error::EngineError;
+use super::error::{EngineError, Retry};
+use super::reuse::{self, Noting};
 use super::uplink::Reversed;
 use crate::domain::Code;
 use crate::wire::Dialect;
@@ -78,6 +79,8 @@ pub(crate) enum Transport {
 /// Pooled connections to one base URL.
 pub(crate) struct Pool {
     client: reqwest::Client,
+    /// Opens a connection for each request, where a kept one had gone stale.
+    fresh: reqwest::Client,
     base: String,
     /// Version headers, in every request.
     fixed: HeaderMap,
@@ -101,6 +104,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) request_id: Option<&'a str>,
     /// Whether the connection is of no use after the answer.
     pub(crate) closes: bool,
+    /// Whether it must have a connection of its own.
+    pub(crate) fresh: bool,
 }
 
 /// The body of an answer, as it arrives.
@@ -187,23 +192,12 @@ impl Pool {
         if dialect == Dialect::Anthropic {
             fixed.insert(HeaderName::from_static("anthropic-version"), ANTHROPIC_VERSION);
         }
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            // There is one layer of retries, above, and it has a budget.
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(TCP_KEEPALIVE);
-        let builder = if tls {
-            // The client takes its TLS provider from the process; whoever comes first sets it,
-            // and every part of relayd sets this one.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            builder.https_only(true).pool_idle_timeout(POOL_IDLE)
-        } else {
-            builder.tls_backend_preconfigured(no_roots()?).pool_idle_timeout(POOL_IDLE_PLAIN)
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| SetupError::Client(chain(&error)))
         };
-        let client = builder.build().map_err(|error| SetupError::Client(chain(&error)))?;
-        Ok(Self { client, base, fixed, credential: credential.map(Arc::new) })
+        let client = build(client(tls)?.connector_layer(Noting))?;
+        let fresh = build(client_without_pool(tls)?)?;
+        Ok(Self { client, fresh, base, fixed, credential: credential.map(Arc::new) })
     }
 
     async fn send(&self, out: Outgoing<'_>) -> Result<http::Response<Body>, EngineError> {
@@ -215,13 +209,44 @@ impl Pool {
         if out.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let mut request = self.client.request(out.method, format!("{}{}", self.base, out.path));
+        let client = if out.fresh { &self.fresh } else { &self.client };
+        let mut request = client.request(out.method, format!("{}{}", self.base, out.path));
         if let Some(body) = out.body {
             request = request.body(body);
         }
-        let response = request.headers(headers).send().await.map_err(|error| failed(&error))?;
+        let (sent, reused) = reuse::watched(request.headers(headers).send()).await;
+        let response = sent.map_err(|error| match failed(&error) {
+            lost if reused && !out.fresh && cause::is_gone(lost.cause) => {
+                EngineError { retry: Retry::SafeAgain, ..lost }
+            }
+            failed => failed,
+        })?;
         Ok(http::Response::from(response).map(|body| Body::Pool(BodyDataStream::new(body))))
     }
+}
+
+/// A client that keeps connections.
+fn client(tls: bool) -> Result<reqwest::ClientBuilder, SetupError> {
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // There is one layer of retries, above, and it has a budget.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(TCP_KEEPALIVE);
+    Ok(if tls {
+        // The client takes its TLS provider from the process; whoever comes first sets it, and
+        // every part of relayd sets this one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        builder.https_only(true).pool_idle_timeout(POOL_IDLE)
+    } else {
+        builder.tls_backend_preconfigured(no_roots()?).pool_idle_timeout(POOL_IDLE_PLAIN)
+    })
+}
+
+/// The same without any.
+fn client_without_pool(tls: bool) -> Result<reqwest::ClientBuilder, SetupError> {
+    Ok(client(tls)?.pool_max_idle_per_host(0))
 }
 
 /// A failure before the head of an answer arrived.

@@ -19,7 +19,8 @@ use crate::routing::{Permit, Refusal};
 use crate::telemetry::{names, trace};
 use crate::wire::{Translator, Upstream, WireError};
 
-/// Attempts at most: the first, and one elsewhere.
+/// Attempts at most: the first, and one more, elsewhere unless the first went into a connection
+/// that the backend had closed.
 const ATTEMPTS_MAX: u32 = 2;
 
 /// An answer that has begun.
@@ -70,13 +71,13 @@ pub(super) async fn dispatch(
 ) -> Result<Begun, Failure> {
     let mut permit = first;
     let mut excluded = Vec::new();
-    let mut attempt = 1;
+    let (mut attempt, mut fresh) = (1, false);
     loop {
         let backend = permit.backend().id().clone();
         live.dispatched(&backend);
         let sent = Instant::now();
         let span = stages::dispatch(task, &backend, attempt);
-        let tried = attempt_on(inner, task, &permit, &span).instrument(span.clone()).await;
+        let tried = attempt_on(inner, task, &permit, &span, fresh).instrument(span.clone()).await;
         let error = match tried {
             Ok(body) => return Ok(Begun { permit, attempt, sent, body }),
             Err(Miss::Engine(error)) => error,
@@ -97,6 +98,15 @@ pub(super) async fn dispatch(
             cause = error.cause,
             "the backend did not answer"
         );
+        let scope = &task.offer.scope;
+        let may =
+            error.retry != Retry::Never && attempt < ATTEMPTS_MAX && inner.router.may_retry(scope);
+        if may && error.retry == Retry::SafeAgain {
+            // Nothing is wrong with the backend; its place is kept.
+            metrics::counter!(names::RECONNECTS).increment(1);
+            (attempt, fresh) = (attempt + 1, true);
+            continue;
+        }
         permit.report(outcome_of(&error));
         drop(permit);
         excluded.push(backend.clone());
@@ -106,10 +116,6 @@ pub(super) async fn dispatch(
             backend: Some(backend.clone()),
             attempt,
         };
-        let scope = &task.offer.scope;
-        let may = error.retry == Retry::SafeElsewhere
-            && attempt < ATTEMPTS_MAX
-            && inner.router.may_retry(scope);
         if !may {
             return Err(failure(&error));
         }
@@ -148,6 +154,7 @@ async fn attempt_on(
     task: &Task,
     permit: &Permit,
     span: &Span,
+    fresh: bool,
 ) -> Result<Body, Miss> {
     let backend = permit.backend();
     let target = Upstream {
@@ -166,6 +173,7 @@ async fn attempt_on(
         tracestate: task.trace.tracestate().map(str::to_owned),
         request_id: task.request_id.to_string(),
         first_byte_timeout: first_byte.min(task.left()),
+        fresh,
     };
     let started = Instant::now();
     match backend.engine.chat(call).await? {

@@ -36,6 +36,8 @@ pub const BACKEND_UP: &str = "relay_backend_up";
 pub const BREAKER: &str = "relay_breaker_state";
 /// Requests sent to another backend before their first byte.
 pub const FAILOVERS: &str = "relay_failovers_total";
+/// Requests sent again to the same backend on a fresh connection, because it had closed the kept one.
+pub const RECONNECTS: &str = "relay_reconnects_total";
 /// Time from a hold's request to its commit.
 pub const HOLD: &str = "relay_ledger_hold_seconds";
 /// Time from a settlement's request to its commit.
@@ -155,6 +157,10 @@ pub(super) fn describe() {
     describe_gauge!(BACKEND_RUNNING, "Requests that run on a backend");
     describe_gauge!(BACKEND_UP, "1 where the last probe of the backend succeeded");
     describe_gauge!(BREAKER, "0 closed, 1 half-open, 2 open");
+    describe_counter!(
+        RECONNECTS,
+        "Requests sent again on a fresh connection, the kept one having been closed"
+    );
     describe_counter!(FAILOVERS, "Requests sent to another backend before their first byte");
     describe_histogram!(HOLD, Unit::Seconds, "Time from a hold's request to its commit");
     describe_histogram!(SETTLE, Unit::Seconds, "Time from a settlement's request to its commit");

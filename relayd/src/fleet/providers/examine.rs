@@ -201,6 +201,7 @@ async fn ask(engine: &Engine, upstream: &str) -> Option<Shown> {
         tracestate: None,
         request_id: Uuid::now_v7().to_string(),
         first_byte_timeout: REQUEST,
+        fresh: false,
     };
     let Ok(Reply::Stream(mut stream)) = engine.chat(call).await else { return None };
     let stamp = Stamp {
