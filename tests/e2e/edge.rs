@@ -1,15 +1,14 @@
 //! The public listener: browsers, proxies, TLS.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use relay_tests::scripted::MODEL;
-use relay_tests::{Answer, Caller, Route, binary, eventually};
+use relay_tests::{Answer, Caller, Route, eventually};
 use reqwest::Method;
 
-use crate::start::{open_to_guests, over_scripted, over_scripted_with, tokens};
+use crate::start::{Serve, free_ports, open_to_guests, over_scripted, over_scripted_with, tokens};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -96,16 +95,6 @@ async fn an_address_is_believed_from_trusted_proxies_only() {
     assert_eq!(claiming(&caller, "203.0.113.9, 203.0.113.10").await, "200", "another client");
 }
 
-/// A daemon started by a configuration file.
-struct Serve(Child);
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// An authority, and what it signs.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -140,12 +129,6 @@ impl Authority {
     }
 }
 
-/// Ports that are free now, all different.
-fn free_ports() -> [u16; 4] {
-    let listeners = [(); 4].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
 #[tokio::test]
 async fn the_public_listener_speaks_tls_from_files_and_reads_them_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -173,14 +156,7 @@ listen = "127.0.0.1:{}"
     );
     let file = dir.path().join("relayd.toml");
     std::fs::write(&file, config).unwrap();
-    let log = std::fs::File::create(dir.path().join("log")).unwrap();
-    let child = Command::new(binary("relayd").unwrap())
-        .args(["serve", "--config", file.to_str().unwrap()])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let _serve = Serve(child);
+    let _serve = Serve::start(&file, &dir.path().join("log"));
     let base = format!("https://localhost:{}", ports[0]);
     let url = format!("{base}/v2/health");
     let up = eventually("the listener", async || Ok(first.client().get(&url).send().await.ok()));

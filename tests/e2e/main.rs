@@ -16,6 +16,7 @@ mod hosts;
 mod keys;
 mod load;
 mod metrics;
+mod pki;
 mod providers;
 mod refusals;
 mod reuse;

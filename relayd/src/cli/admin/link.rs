@@ -86,8 +86,10 @@ impl Link {
         let url = &self.url;
         let said = status.message().trim_end_matches('.');
         Problem::new(match status.code() {
-            Code::Unavailable if status.source().is_some() => format!(
-                "cannot reach relayd at {url}: {}; check the address, and that it runs",
+            // A server that refuses a certificate ends the connection after the handshake.
+            Code::Unavailable | Code::Cancelled if status.source().is_some() => format!(
+                "cannot reach relayd at {url}: {}; check the address, the certificates, and that \
+                 it runs",
                 status.source().map_or_else(String::new, deepest)
             ),
             Code::Unavailable => format!("relayd at {url} cannot serve now: {said}; try again"),
