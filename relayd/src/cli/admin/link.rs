@@ -87,11 +87,13 @@ impl Link {
         let said = status.message().trim_end_matches('.');
         Problem::new(match status.code() {
             // A server that refuses a certificate ends the connection after the handshake.
-            Code::Unavailable | Code::Cancelled if status.source().is_some() => format!(
-                "cannot reach relayd at {url}: {}; check the address, the certificates, and that \
+            Code::Unavailable | Code::Cancelled | Code::Unknown if status.source().is_some() => {
+                format!(
+                    "cannot reach relayd at {url}: {}; check the address, the certificates, and that \
                  it runs",
-                status.source().map_or_else(String::new, deepest)
-            ),
+                    status.source().map_or_else(String::new, deepest)
+                )
+            }
             Code::Unavailable => format!("relayd at {url} cannot serve now: {said}; try again"),
             Code::Unauthenticated => format!(
                 "{said}; give a valid operator token in RELAY_OPERATOR_TOKEN or in the context"
