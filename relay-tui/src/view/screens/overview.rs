@@ -200,7 +200,7 @@ pub(super) fn money(pen: &mut Pen<'_>, model: &Model, area: Area) {
         ("held", plain(format::usd(m.held_ncr))),
         ("open holds", plain(format::grouped(m.open_holds.into()))),
         ("balances", plain(format::usd(m.balances_ncr))),
-        ("ledger check", checked),
+        ("ledger", checked),
     ];
     for (line, (label, value)) in (0..).zip(rows) {
         pen.line(inside, line, &[span(format!(" {label}"), Tone::Quiet)]);
