@@ -333,6 +333,26 @@ fn the_live_requests_of_the_selected_key_are_on_its_screen() {
 }
 
 #[test]
+fn the_newest_request_is_on_top_until_somebody_moves() {
+    let mut world = World::live(SMALL);
+    let newest = |world: &mut World, id: &str, ms: i64| {
+        let mut new = super::world::requests().remove(1);
+        new.id = id.into();
+        new.created_at_ms = super::world::NOON + ms;
+        let rows = Rows::Delta { changed: vec![new], removed: Vec::new() };
+        world.data(Stream::Requests, Update::Requests(rows));
+    };
+    newest(&mut world, "req-new", 1);
+    assert_eq!(world.model.requests.selected_id(), Some("req-new"));
+    world.press(Code::Tab);
+    world.press(Code::Tab);
+    world.keys("j");
+    let chosen = world.model.requests.selected_id().map(str::to_owned);
+    newest(&mut world, "req-newer", 2);
+    assert_eq!(world.model.requests.selected_id().map(str::to_owned), chosen);
+}
+
+#[test]
 fn pause_holds_the_data_and_not_the_keys() {
     let mut world = World::live(SMALL);
     world.keys("p");

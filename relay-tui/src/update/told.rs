@@ -120,7 +120,14 @@ fn data(model: &mut Model, update: Update) {
         Update::Overview(patch) => overview(model, patch),
         Update::Backends(rows) => model.backends.apply(rows),
         Update::Keys(rows) => model.keys.apply(rows),
-        Update::Requests(rows) => model.requests.apply(rows),
+        Update::Requests(rows) => {
+            // Who has not moved sees the newest.
+            let on_top = model.requests.position() == Some(0);
+            model.requests.apply(rows);
+            if on_top {
+                model.requests.go(Move::First);
+            }
+        }
         Update::Events(rows) => events(model, rows),
         Update::EventsSkipped { before } => {
             let text = format!("events before {before} were skipped, asking again");
