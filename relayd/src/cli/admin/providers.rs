@@ -278,9 +278,9 @@ async fn invite(
         let id = made.invitation.as_ref().map_or("", |row| row.invitation_id.as_str());
         match &out {
             Some(file) => format!(
-                "{} written to {}; the provider runs: relayd agent init --join-file {0} ...",
+                "{} written to {file}; the provider runs: relayd agent init --join-file {file} ...",
                 plain(id),
-                file.display()
+                file = file.display()
             ),
             None if made.join_token.is_empty() => {
                 format!("{} exists already; its token was shown once", plain(id))
