@@ -13,7 +13,7 @@ use crate::ledger::{
 use crate::store::Store;
 
 /// Logs of a push, over all databases; [`LOGS_VARIABLE`] asks for more.
-const LOGS: u64 = 240;
+const LOGS: u64 = 500;
 /// Databases that the logs are spread over, of each kind: as many run side by side as there are
 /// processors.
 const DATABASES: u64 = 4;
