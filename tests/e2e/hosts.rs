@@ -38,7 +38,7 @@ async fn metric(relay: &Relay, line: &str) {
 async fn a_card_that_falls_off_the_bus_is_shown_lost_and_shown_again_when_it_is_back() {
     let two = "cards = 2\ncard.1.gpu = 99\ncard.1.power = 690000\ncard.1.throttle = 4\n";
     let nvml = FakeNvml::build(two).unwrap();
-    let library = nvml.library().display().to_string();
+    let library = nvml.shared_object().display().to_string();
     let (_engine, relay) = over_scripted_with(tokens(1), |options| asking(options, &library)).await;
     let host = until(&relay, "two cards", |host| host["gpus"]["state"] == "cards").await;
     assert_eq!(host["state"], "live", "{host}");
@@ -95,7 +95,7 @@ async fn a_card_that_falls_off_the_bus_is_shown_lost_and_shown_again_when_it_is_
 #[tokio::test]
 async fn a_driver_that_hangs_is_shown_stale_while_everything_else_goes_on() {
     let nvml = FakeNvml::build("").unwrap();
-    let library = nvml.library().display().to_string();
+    let library = nvml.shared_object().display().to_string();
     let (_engine, relay) = over_scripted_with(tokens(1), |options| asking(options, &library)).await;
     until(&relay, "a card", |host| host["gpus"]["state"] == "cards").await;
     nvml.say("hang.nvmlDeviceGetPowerUsage = 3600000\n").unwrap();

@@ -7,10 +7,10 @@ use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
 use crate::term::Terminal;
 
-/// Runs only as the child of the test below: the terminal is this process's own.
-#[test]
-#[ignore = "takes the terminal of its process"]
-fn takes_the_terminal_and_panics() {
+/// Set for the child of the test below: the terminal that it takes is its process's own.
+const CHILD: &str = "TUI_TEST_TAKES_ITS_TERMINAL";
+
+fn take_the_terminal_and_panic() {
     let mut terminal = Terminal::take(true).unwrap();
     terminal.write(b"\x1b[?2026h\x1b[31mhalf a page").unwrap();
     panic!("something went wrong");
@@ -18,11 +18,15 @@ fn takes_the_terminal_and_panics() {
 
 #[test]
 fn a_panic_gives_the_terminal_back_and_is_told_there() {
+    if std::env::var_os(CHILD).is_some() {
+        return take_the_terminal_and_panic();
+    }
     let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
     let pair = native_pty_system().openpty(size).unwrap();
     let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
-    let name = "tests::panic::takes_the_terminal_and_panics";
-    command.args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    let name = "tests::panic::a_panic_gives_the_terminal_back_and_is_told_there";
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(CHILD, "1");
     command.env("TERM", "xterm-256color");
     command.env("RUST_BACKTRACE", "0");
     let mut child = pair.slave.spawn_command(command).unwrap();

@@ -28,7 +28,7 @@ struct World {
 impl World {
     fn new(says: &str) -> Self {
         let nvml = FakeNvml::build(says).unwrap();
-        let watcher = Watcher::new(nvml.library().into_os_string());
+        let watcher = Watcher::new(nvml.shared_object().into_os_string());
         Self { nvml, watcher, start: Instant::now(), passed_ms: 0 }
     }
 
@@ -65,7 +65,7 @@ fn states(gpus: &Gpus) -> Vec<&'static str> {
 #[test]
 fn no_library_is_a_state_and_is_looked_for_again() {
     let nvml = FakeNvml::build("").unwrap();
-    let (library, hidden) = (nvml.library(), nvml.library().with_extension("hidden"));
+    let (library, hidden) = (nvml.shared_object(), nvml.shared_object().with_extension("hidden"));
     std::fs::rename(&library, &hidden).unwrap();
     let watcher = Watcher::new(library.clone().into_os_string());
     let mut world = World { nvml, watcher, start: Instant::now(), passed_ms: 0 };
@@ -342,7 +342,7 @@ fn sampler(library: &Path) -> (Sampler, LocalHost) {
 #[test]
 fn a_call_that_hangs_makes_the_word_stale_until_it_returns() {
     let nvml = FakeNvml::build("").unwrap();
-    let (sampler, host) = sampler(&nvml.library());
+    let (sampler, host) = sampler(&nvml.shared_object());
     wait_for(|| !host.report().gpus.value.cards().is_empty());
     nvml.say("hang.nvmlDeviceGetTemperature = 3600000\n").unwrap();
     wait_for(|| nvml.hangs());
@@ -368,7 +368,7 @@ fn a_call_that_hangs_makes_the_word_stale_until_it_returns() {
 #[test]
 fn nobody_waits_for_a_thread_that_hangs() {
     let nvml = FakeNvml::build("hang.nvmlInit_v2 = 3600000\n").unwrap();
-    let (sampler, host) = sampler(&nvml.library());
+    let (sampler, host) = sampler(&nvml.shared_object());
     wait_for(|| nvml.hangs());
     let word = host.report_at(Instant::now() + Duration::from_secs(6)).gpus;
     assert!(word.is_stale() && word.value == Gpus::Unknown && word.observed_at_ms == 0);

@@ -24,7 +24,7 @@ enum Link {
 /// Asks the driver, through everything that may befall it.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    library: OsString,
+    named: OsString,
     link: Link,
     roster: Roster,
     retry: Retry,
@@ -35,9 +35,9 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(library: OsString) -> Self {
+    pub(super) fn new(named: OsString) -> Self {
         Self {
-            library,
+            named,
             link: Link::Closed(DriverGone(String::new())),
             roster: Roster::default(),
             retry: Retry::default(),
@@ -88,7 +88,7 @@ impl Watcher {
     /// Opens the library, after whatever was open is closed: a library that is open twice is one.
     fn open(&mut self) {
         self.link = Link::Closed(DriverGone("the driver is being opened".to_owned()));
-        self.link = match Session::open(&self.library) {
+        self.link = match Session::open(&self.named) {
             Ok(session) => Link::Open(Box::new(session)),
             Err(gone) => Link::Closed(gone),
         };

@@ -29,7 +29,7 @@ impl FakeNvml {
         let state = format!("-DSTATE=\"{}\"", built.state().display());
         let output = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", &state, "-o"])
-            .arg(built.library())
+            .arg(built.shared_object())
             .arg(SOURCE)
             .output()
             .context("there is no C compiler")?;
@@ -40,7 +40,7 @@ impl FakeNvml {
 
     /// The library.
     #[must_use]
-    pub fn library(&self) -> PathBuf {
+    pub fn shared_object(&self) -> PathBuf {
         self.dir.path().join("libnvidia-ml.so.1")
     }
 
