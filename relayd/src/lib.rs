@@ -13,6 +13,7 @@ pub mod telemetry;
 pub mod engines;
 pub mod gpu;
 pub mod handshake;
+pub mod hosts;
 pub mod launch;
 pub mod pki;
 pub mod store;

@@ -1,7 +1,7 @@
 //! The host that relayd runs on, and its GPUs, over a stand-in for NVIDIA's library.
 
 use relay_tests::scripted::Scripted;
-use relay_tests::{Caller, FakeNvml, Relay, RelayOptions, eventually};
+use relay_tests::{Agent, Caller, FakeNvml, Relay, RelayOptions, eventually};
 use serde_json::Value;
 
 use crate::start::{over_scripted_with, tokens};
@@ -129,4 +129,83 @@ async fn no_driver_is_one_line_of_the_log_and_a_shown_state() {
     let host = until(&relay, "the host", |host| host["state"] == "live").await;
     assert_eq!(host["gpus"]["state"], "off", "{host}");
     assert_eq!(relay.log().matches("no gpu driver").count(), 1, "nobody looked");
+}
+
+/// A provider's host as the operator sees it; none while it is not listed.
+fn theirs(relay: &Relay, agent: &Agent) -> anyhow::Result<Option<Value>> {
+    let list = relay.admin(&["hosts", "list"])?;
+    let hosts = list["hosts"].as_array().cloned().unwrap_or_default();
+    Ok(hosts.into_iter().find(|host| host["host_id"] == agent.provider.as_str()))
+}
+
+#[tokio::test]
+async fn a_providers_cards_are_seen_through_its_agent_and_held_against_what_it_declares() {
+    let nvml = FakeNvml::build("cards = 1\ncard.0.gpu = 41\n").unwrap();
+    let library = nvml.shared_object().display().to_string();
+    let own = Scripted::start(tokens(1)).unwrap();
+    let engine = Scripted::start(tokens(1)).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).set("GPU__ENABLED", "false").start().unwrap();
+    let options = ["--nvml-library", &library, "--gpu", "2x H100 80GB"];
+    let ready = relay.dir().join("ready.json");
+    let mut agent = Agent::join(&ready, "gpu-1", &[&engine.url], &options).unwrap();
+    agent.run().unwrap();
+    let until = async |what: &str, is: &dyn Fn(&Value) -> bool| {
+        eventually(what, async || Ok(theirs(&relay, &agent)?.filter(|host| is(host))))
+            .await
+            .unwrap()
+    };
+    let host = until("its card", &|host| host["gpus"]["state"] == "cards").await;
+    let card = &host["gpus"]["cards"][0];
+    assert_eq!(host["provider_id"], agent.provider.as_str(), "{host}");
+    assert_eq!((&host["name"], &host["state"]), (&"gpu-1".into(), &"live".into()), "{host}");
+    assert!(host["memory_total_mib"].as_u64().unwrap() > 0, "{host}");
+    assert_eq!((&card["state"], &card["gpu_pct"]), (&"ok".into(), &41.into()), "{card}");
+    assert_eq!(local_of(&relay)["gpus"]["state"], "off", "the relay's own host is another");
+
+    // It said two and shows one: nobody approves it before it shows both.
+    let provider = || relay.admin(&["providers", "show", &agent.provider]);
+    let lacking = eventually("its examination", async || {
+        let found = provider()?;
+        Ok((found["examined_at_ms"] != 0).then_some(found))
+    });
+    let lacking = lacking.await.unwrap();
+    let sentence = "it declares 2x H100 of 81920 MiB and its telemetry shows 1";
+    assert_eq!(lacking["missing"], serde_json::json!([sentence]), "{lacking}");
+    assert_eq!(lacking["gpus"][0]["count"], 2, "{lacking}");
+    let refused = relay.admin(&["providers", "approve", &agent.provider]).unwrap_err().to_string();
+    assert!(refused.contains(sentence), "{refused}");
+    nvml.say("cards = 2\n").unwrap();
+    let pending = eventually("the second look", async || {
+        let found = provider()?;
+        Ok((found["state"] == "pending").then_some(found))
+    });
+    assert_eq!(pending.await.unwrap()["missing"], serde_json::json!([]));
+
+    nvml.say("cards = 2\ncard.1.error = 15\n").unwrap();
+    let host = until("the loss", &|host| host["gpus"]["cards"][1]["state"] == "lost").await;
+    let lost = &host["gpus"]["cards"][1];
+    assert!(
+        lost["state_reason"].as_str().unwrap().starts_with("device fell off the bus"),
+        "{lost}"
+    );
+    assert_eq!(
+        (&lost["gpu_pct"], &host["gpus"]["cards"][0]["state"]),
+        (&Value::Null, &"ok".into())
+    );
+
+    // An agent that stands still is stale before anybody calls it gone.
+    agent.signal("STOP");
+    until("its age", &|host| host["state"] == "stale" && host["gpus"]["state"] == "stale").await;
+    agent.signal("CONT");
+    agent.kill();
+    eventually("its host to go with it", async || {
+        Ok(theirs(&relay, &agent)?.is_none().then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+fn local_of(relay: &Relay) -> Value {
+    let list = relay.admin(&["hosts", "list"]).unwrap();
+    list["hosts"][0].clone()
 }

@@ -4,7 +4,7 @@ use relay_proto::admin::v1 as proto;
 
 use crate::domain::ProviderState;
 use crate::fleet::{Benchmark, EngineReport, Provider};
-use crate::store::{InvitationRow, OfferRow};
+use crate::store::{DeclaredGpu, InvitationRow, OfferRow};
 
 pub(super) fn provider(found: &Provider) -> proto::Provider {
     let (row, live) = (&found.row, found.live.as_ref());
@@ -28,6 +28,15 @@ pub(super) fn provider(found: &Provider) -> proto::Provider {
         joined_at_ms: row.joined_ms,
         version: row.version,
         public_key: hex::encode(&row.public_key),
+        gpus: said.gpus.iter().map(gpu).collect(),
+    }
+}
+
+fn gpu(declared: &DeclaredGpu) -> proto::ProviderGpu {
+    proto::ProviderGpu {
+        name: declared.name.clone(),
+        count: declared.count,
+        memory_mib: declared.memory_mib,
     }
 }
 

@@ -222,6 +222,7 @@ impl Services {
         let changes = Changes::new(audit.clone(), events.clone());
         let streams = Streams { stop, identity: identity.clone() };
         let today = Today::new(store.clone());
+        let hosts = HostsView { local: host, providers: providers.clone() };
         let keys = KeysView::new(store.clone(), observe.clone(), today.clone());
         Self {
             session: Session { about, started_at_ms: now_ms() },
@@ -278,11 +279,7 @@ impl Services {
                 view: Shared::new(ProvidersView(providers)),
                 streams: streams.clone(),
             },
-            hosts: Hosts {
-                view: Shared::new(HostsView(host.clone())),
-                hosts: HostsView(host),
-                streams: streams.clone(),
-            },
+            hosts: Hosts { view: Shared::new(hosts.clone()), hosts, streams: streams.clone() },
             usage: Usage {
                 store: store.clone(),
                 live: Shared::new(RequestsView(observe)),

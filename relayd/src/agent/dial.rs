@@ -17,8 +17,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{AgentConfig, ConfigError, relay_address};
-use super::forward::Engines;
-use super::{AgentError, Told, serve, telemetry};
+use super::telemetry::{self, Asked};
+use super::{AgentError, Told, serve};
 use crate::handshake::{
     self, ALPN, EXPORTER_BYTES, EXPORTER_LABEL, FrameError, GREETING_TIMEOUT, PROTOCOL, ProviderKey,
 };
@@ -66,7 +66,7 @@ pub(super) struct Dialer {
     config: AgentConfig,
     key: ProviderKey,
     version: &'static str,
-    engines: Arc<Engines>,
+    asked: Asked,
     tls: TlsConnector,
     name: ServerName<'static>,
     address: (String, u16),
@@ -77,7 +77,7 @@ impl Dialer {
         config: AgentConfig,
         key: ProviderKey,
         version: &'static str,
-        engines: Arc<Engines>,
+        asked: Asked,
     ) -> Result<Self, DialError> {
         let address = relay_address(&config.relay).map_err(DialError::Tls)?;
         let name = ServerName::try_from(address.0.clone())
@@ -103,7 +103,7 @@ impl Dialer {
             config,
             key,
             version,
-            engines,
+            asked,
             tls: TlsConnector::from(Arc::new(tls)),
             name,
             address,
@@ -150,7 +150,7 @@ impl Dialer {
 
     /// Serves a session; why it ended.
     async fn serve(&self, stream: TlsStream<TcpStream>, stop: &CancellationToken) -> String {
-        match serve::serve(stream, Arc::clone(&self.engines), stop.clone()).await {
+        match serve::serve(stream, self.asked.clone(), stop.clone()).await {
             Ok(()) => "the relay closed the connection".to_owned(),
             Err(error) => error.to_string(),
         }
@@ -200,7 +200,8 @@ impl Dialer {
             payout_address: self.config.payout_address.to_string(),
             agent_version: self.version.to_owned(),
             join_token,
-            engines: self.engines.facts().map(|facts| telemetry::offered(&facts)).collect(),
+            engines: self.asked.engines.facts().map(|facts| telemetry::offered(&facts)).collect(),
+            gpus: self.config.declared_gpu.iter().map(telemetry::declared).collect(),
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It opens no port. On the connection that it opened it serves HTTP/2 to relayd: inference below
 //! `/engine/NAME/`, on a list of routes, and the questions of `AgentService`. It uses the rooms that
-//! hold no state of a Relay and nothing else: there is no store and no customer here.
+//! hold no state of a Relay and nothing else: there is no store and no customer here. Its telemetry
+//! tells how the engines and the host itself are, GPUs among it; a host without them says so.
 //!
 //! Invariants: nothing but the listed routes of the configured engines, all on loopback, can be
 //! reached through it; no file of the host can be read and no program started by whoever is on the
@@ -21,9 +22,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{AgentConfig, ConfigError, ENGINES_MAX, EngineConfig};
+pub use config::{AgentConfig, ConfigError, DeclaredGpu, ENGINES_MAX, EngineConfig};
 pub use dial::DialError;
 
+use crate::gpu::Sampler;
 use crate::handshake::ProviderKey;
 use dial::Dialer;
 use forward::Engines;
@@ -72,8 +74,11 @@ pub async fn run(
     tell: impl Fn(Told) + Clone + Send + Sync + 'static,
 ) -> Result<(), AgentError> {
     let engines = Arc::new(Engines::new(&config.engines));
-    let dialer = Dialer::new(config, key, version, Arc::clone(&engines))
-        .map_err(|error| AgentError::Setup(error.to_string()))?;
+    let setup = |error: &dyn std::error::Error| AgentError::Setup(error.to_string());
+    // Its threads end with it.
+    let sampler = Sampler::start(&config.gpu, &config.folder).map_err(|error| setup(&error))?;
+    let asked = telemetry::Asked { engines: Arc::clone(&engines), host: sampler.host() };
+    let dialer = Dialer::new(config, key, version, asked).map_err(|error| setup(&error))?;
     let mut tasks = JoinSet::new();
     tasks.spawn({
         let (engines, stop) = (Arc::clone(&engines), stop.clone());

@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use super::forward::Engines;
-use super::telemetry::Telemetry;
+use super::telemetry::{Asked, Telemetry};
 use crate::handshake::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW, STREAMS_MAX};
 
 /// Bytes of one request's head: a path and a handful of short headers.
@@ -26,11 +25,11 @@ const GRPC: &str = "/relay.fleet.v1.";
 /// Serves until the connection ends or `stop` fires; then lets running requests end.
 pub(super) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    engines: Arc<Engines>,
+    asked: Asked,
     stop: CancellationToken,
 ) -> Result<(), hyper::Error> {
-    let grpc =
-        AgentServiceServer::new(Telemetry { engines: Arc::clone(&engines), stop: stop.clone() });
+    let engines = Arc::clone(&asked.engines);
+    let grpc = AgentServiceServer::new(Telemetry { asked, stop: stop.clone() });
     let service = service_fn(move |request: Request<Incoming>| {
         let (grpc, engines) = (grpc.clone(), Arc::clone(&engines));
         async move {

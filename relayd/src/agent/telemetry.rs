@@ -11,8 +11,11 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::config::DeclaredGpu;
 use super::forward::{EngineFacts, Engines};
 use crate::engines::Probe;
+use crate::gpu::LocalHost;
+use crate::hosts;
 
 /// Time between two frames.
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,8 +23,15 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Longest reason, in characters: a line of a screen.
 const REASON_MAX_CHARS: usize = 200;
 
-pub(super) struct Telemetry {
+/// Whatever relayd may ask about.
+#[derive(Clone)]
+pub(super) struct Asked {
     pub(super) engines: Arc<Engines>,
+    pub(super) host: LocalHost,
+}
+
+pub(super) struct Telemetry {
+    pub(super) asked: Asked,
     pub(super) stop: CancellationToken,
 }
 
@@ -34,7 +44,7 @@ impl AgentService for Telemetry {
         &self,
         _: Request<proto::TelemetryRequest>,
     ) -> Result<Response<Self::TelemetryStream>, Status> {
-        let (engines, stop) = (Arc::clone(&self.engines), self.stop.clone());
+        let (asked, stop) = (self.asked.clone(), self.stop.clone());
         let frames = async_stream::stream! {
             let mut ticks = tokio::time::interval(EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -42,18 +52,19 @@ impl AgentService for Telemetry {
                 if stop.run_until_cancelled(ticks.tick()).await.is_none() {
                     return;
                 }
-                yield Ok(frame(seq, &engines));
+                yield Ok(frame(seq, &asked));
             }
         };
         Ok(Response::new(Box::pin(frames)))
     }
 }
 
-fn frame(seq: u64, engines: &Engines) -> proto::TelemetryFrame {
+fn frame(seq: u64, asked: &Asked) -> proto::TelemetryFrame {
     proto::TelemetryFrame {
         seq,
         sampled_at_ms: jiff::Timestamp::now().as_millisecond(),
-        engines: engines.facts().map(|facts| state(&facts)).collect(),
+        engines: asked.engines.facts().map(|facts| state(&facts)).collect(),
+        host: Some(hosts::told(asked.host.report())),
     }
 }
 
@@ -80,5 +91,14 @@ pub(super) fn offered(facts: &EngineFacts<'_>) -> proto::OfferedEngine {
         dialect: facts.config.dialect.as_str().to_owned(),
         models: facts.seen.models.clone(),
         max_concurrency: u32::from(facts.config.max_concurrency),
+    }
+}
+
+/// How declared cards are told in a hello.
+pub(super) fn declared(gpu: &DeclaredGpu) -> proto::DeclaredGpu {
+    proto::DeclaredGpu {
+        name: gpu.name.clone(),
+        count: gpu.count,
+        memory_mib: gpu.memory_mib.unwrap_or(0),
     }
 }

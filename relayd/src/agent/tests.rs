@@ -22,7 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::config::{AgentConfig, EngineConfig};
 use super::forward::Engines;
 use super::serve::serve;
+use super::telemetry;
+use crate::config::GpuConfig;
 use crate::engines::{Dialect, EngineKind};
+use crate::gpu::Sampler;
 use crate::handshake::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// More than all windows together: a stream of it never ends by itself.
@@ -71,13 +74,16 @@ impl World {
             max_concurrency: 200,
         };
         let engines = Arc::new(Engines::new(&[config]));
+        let nobody = GpuConfig { enabled: false, nvml_library: None };
+        let host = Sampler::start(&nobody, std::path::Path::new("/")).unwrap().host();
+        let asked = telemetry::Asked { engines, host };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         tokio::spawn(async move {
             let (socket, _) = listener.accept().await.unwrap();
-            serve(socket, engines, stopping).await
+            serve(socket, asked, stopping).await
         });
         let socket = TcpStream::connect(address).await.unwrap();
         let (relayd, connection) = http2::Builder::new(TokioExecutor::new())

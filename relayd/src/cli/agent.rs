@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -10,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{EXIT_CONFIG, VERSION, output, private, runtime};
-use crate::agent::{self, AgentConfig, ENGINES_MAX, EngineConfig, Told};
-use crate::config::TelemetryConfig;
-use crate::domain::PayoutAddress;
+use crate::agent::{self, AgentConfig, DeclaredGpu, ENGINES_MAX, EngineConfig, Told};
+use crate::config::{GpuConfig, TelemetryConfig};
+use crate::domain::{Gpus, PayoutAddress};
 use crate::engines;
+use crate::gpu::Sampler;
 use crate::handshake::{ProviderKey, provider_id};
 use crate::telemetry;
 
@@ -45,7 +47,7 @@ pub struct AgentArgs {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Make an identity and a configuration in a folder.
-    Init(InitArgs),
+    Init(Box<InitArgs>),
     /// Dial the relay and serve until told to stop.
     Run {
         /// The folder that `init` wrote.
@@ -80,6 +82,13 @@ struct InitArgs {
     /// A local engine's origin, on loopback; may be repeated.
     #[arg(long, value_name = "URL", required = true)]
     engine_url: Vec<Url>,
+    /// Cards of this host, as "2x RTX 4090 24GB"; may be repeated. Without it, what the driver
+    /// shows now is declared.
+    #[arg(long, value_name = "CARDS", value_parser = cards)]
+    gpu: Vec<DeclaredGpu>,
+    /// The GPU driver's library, where it is not in its usual place.
+    #[arg(long, value_name = "PATH")]
+    nvml_library: Option<PathBuf>,
 }
 
 /// What of a join file an agent needs.
@@ -127,6 +136,7 @@ async fn init(arguments: &InitArgs) -> Result<(), String> {
     for (number, url) in arguments.engine_url.iter().enumerate() {
         found.push(engine(number, url).await?);
     }
+    let gpu = GpuConfig { nvml_library: arguments.nvml_library.clone(), ..GpuConfig::default() };
     let config = AgentConfig {
         name: arguments.name.clone(),
         payout_address: arguments.payout.clone(),
@@ -134,6 +144,12 @@ async fn init(arguments: &InitArgs) -> Result<(), String> {
         relay_ca_file: CA.into(),
         key_file: KEY.into(),
         join_token_file: join.join_token.is_some().then(|| TOKEN.into()),
+        declared_gpu: if arguments.gpu.is_empty() {
+            shown_by_the_driver(&gpu).await
+        } else {
+            arguments.gpu.clone()
+        },
+        gpu,
         engines: found,
         folder: arguments.dir.clone(),
     };
@@ -157,6 +173,10 @@ async fn init(arguments: &InitArgs) -> Result<(), String> {
     output::line(format_args!("provider {id}"));
     for engine in &config.engines {
         output::line(format_args!("engine   {engine}, {} at once", engine.max_concurrency));
+    }
+    for gpu in &config.declared_gpu {
+        let memory = gpu.memory_mib.map_or(String::new(), |mib| format!(" {mib} MiB"));
+        output::line(format_args!("gpus     {}x {}{memory}", gpu.count, gpu.name));
     }
     output::line(format_args!("next     relayd agent run --dir {}", arguments.dir.display()));
     Ok(())
@@ -220,6 +240,53 @@ async fn engine(number: usize, url: &Url) -> Result<EngineConfig, String> {
     })
 }
 
+/// How long `init` waits for the driver's first word.
+const DRIVER_WAIT: Duration = Duration::from_secs(3);
+
+/// The cards that the driver tells of, by kind; none where there is no driver.
+async fn shown_by_the_driver(config: &GpuConfig) -> Vec<DeclaredGpu> {
+    let Ok(sampler) = Sampler::start(config, Path::new("/")) else { return Vec::new() };
+    let host = sampler.host();
+    let until = tokio::time::Instant::now() + DRIVER_WAIT;
+    let mut gpus = host.report().gpus.value;
+    while gpus == Gpus::Unknown && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        gpus = host.report().gpus.value;
+    }
+    let mut kinds: Vec<DeclaredGpu> = Vec::new();
+    for card in gpus.cards() {
+        let Some(name) = &card.name else { continue };
+        let memory_mib = card.reading.memory_total_mib;
+        match kinds.iter_mut().find(|kind| kind.name == *name && kind.memory_mib == memory_mib) {
+            Some(kind) => kind.count += 1,
+            None => kinds.push(DeclaredGpu { name: name.clone(), count: 1, memory_mib }),
+        }
+    }
+    kinds
+}
+
+/// `2x RTX 4090 24GB`: how many, what, and the memory of each; the first and the last may be left
+/// out.
+fn cards(text: &str) -> Result<DeclaredGpu, String> {
+    let mut words: Vec<&str> = text.split_whitespace().collect();
+    let count = words.first().and_then(|word| word.strip_suffix('x')?.parse().ok());
+    if count.is_some() {
+        words.remove(0);
+    }
+    let gigabytes = words.last().and_then(|word| {
+        let word = word.to_ascii_uppercase();
+        let digits = word.strip_suffix("GIB").or_else(|| word.strip_suffix("GB"))?;
+        digits.parse::<u64>().ok()?.checked_mul(1_024)
+    });
+    if gigabytes.is_some() {
+        words.pop();
+    }
+    if words.is_empty() {
+        return Err(format!("'{text}' names no card: write it as \"2x RTX 4090 24GB\""));
+    }
+    Ok(DeclaredGpu { name: words.join(" "), count: count.unwrap_or(1), memory_mib: gigabytes })
+}
+
 fn load(dir: &Path) -> Result<(AgentConfig, ProviderKey), String> {
     let config = AgentConfig::load(dir).map_err(|error| error.to_string())?;
     let text = config.read(&config.key_file).map_err(|error| error.to_string())?;
@@ -278,11 +345,28 @@ mod tests {
             relay_ca: None,
             token_file: None,
             engine_url: Vec::new(),
+            gpu: Vec::new(),
+            nvml_library: None,
         };
         let join = join_file(&arguments).unwrap();
         assert_eq!(join.fleet_addr.as_deref(), Some("relay.example.com:1"));
         assert_eq!(join.fleet_ca.as_deref(), Some("PEM"));
         assert_eq!(join.join_token.as_deref(), Some("relay_join_0"));
+    }
+
+    #[test]
+    fn cards_are_declared_in_plain_words() {
+        let card = |name: &str, count, memory_mib| DeclaredGpu {
+            name: name.to_owned(),
+            count,
+            memory_mib,
+        };
+        assert_eq!(cards("2x RTX 4090 24GB"), Ok(card("RTX 4090", 2, Some(24_576))));
+        assert_eq!(cards("H100"), Ok(card("H100", 1, None)));
+        assert_eq!(cards("8x  NVIDIA  H100 80gib"), Ok(card("NVIDIA H100", 8, Some(81_920))));
+        for bad in ["", "2x", "24GB", "2x 24GB"] {
+            assert!(cards(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use duration::Span;
 pub use load::{ConfigError, load, load_text};
@@ -262,13 +262,14 @@ pub struct FleetConfig {
 }
 
 /// This host's GPUs.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GpuConfig {
     /// Whether their driver is asked at all; without a driver that costs nothing.
     pub enabled: bool,
     /// The driver's library: a path, or a name for the system's loader to find; absent =
     /// `libnvidia-ml.so.1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nvml_library: Option<PathBuf>,
 }
 

@@ -33,7 +33,7 @@ pub(crate) use breaker::Ticket;
 pub use notice::{FleetEvent, What};
 pub use providers::{
     Benchmark, Decision, EngineEvidence, EngineReport, Evidence, Greeting, LiveProvider,
-    ModelEvidence, Provider, Providers, Refusal, RefusalKind, Session,
+    ModelEvidence, Provider, Providers, Refusal, RefusalKind, Report, Session,
 };
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};

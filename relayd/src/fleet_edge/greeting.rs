@@ -15,7 +15,7 @@ use crate::fleet::{Greeting, Refusal, RefusalKind};
 use crate::handshake::{
     self, ALPN, EXPORTER_BYTES, EXPORTER_LABEL, FrameError, PROTOCOL, provider_id, verify,
 };
-use crate::store::{OfferRow, ProviderRow};
+use crate::store::{DeclaredGpu, OfferRow, ProviderRow};
 
 /// A provider that was let in, and its connection.
 pub(super) struct Greeted {
@@ -100,6 +100,11 @@ pub(super) fn proved(
         models: engine.models,
         max_concurrency: engine.max_concurrency,
     });
+    let gpus = hello.gpus.into_iter().map(|gpu| DeclaredGpu {
+        name: gpu.name,
+        count: gpu.count,
+        memory_mib: gpu.memory_mib,
+    });
     Ok(Greeting {
         id: provider_id(&hello.public_key).map_err(|_| unproved())?,
         public_key: hello.public_key,
@@ -108,6 +113,7 @@ pub(super) fn proved(
         agent_version: hello.agent_version,
         join_token: hello.join_token,
         engines: engines.collect(),
+        gpus: gpus.collect(),
         address: address.ip().to_canonical().to_string(),
     })
 }

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 use http_body_util::BodyExt as _;
@@ -20,15 +20,15 @@ use tower::Service;
 use super::greeting::Greeted;
 use crate::domain::{ProviderId, ProviderState};
 use crate::engines::{Uplink, UplinkBody};
-use crate::fleet::{EngineReport, Providers, Session};
+use crate::fleet::{EngineReport, Providers, Report, Session};
 use crate::handshake::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use crate::hosts::{Heard, plain};
 
 /// Largest telemetry frame, in bytes: 32 engines with 100 models each fit many times.
 const FRAME_MAX_BYTES: usize = 1024 * 1024;
 
-/// Most engines taken from a report, and the longest word of one, in characters.
+/// Most engines taken from a report, and most models of one.
 const ENGINES_MAX: usize = 32;
-const WORD_MAX_CHARS: usize = 200;
 const MODELS_MAX: usize = 100;
 
 /// Time between two examinations of a provider that still waits for its evidence.
@@ -82,22 +82,26 @@ async fn listen(session: &Session, sender: SendRequest<UplinkBody>) {
         }
     };
     while let Ok(Some(frame)) = frames.message().await {
-        let engines = frame.engines.into_iter().take(ENGINES_MAX);
-        session.heard(engines.map(report).collect());
+        session.heard(report(frame));
     }
 }
 
-/// What an agent says of an engine, bounded and fit to be shown.
-fn report(state: proto::EngineState) -> EngineReport {
-    let plain = |text: String| -> String {
-        text.chars().filter(|c| !c.is_control()).take(WORD_MAX_CHARS).collect()
-    };
+/// What an agent says, bounded and fit to be shown.
+fn report(frame: proto::TelemetryFrame) -> Report {
+    let (at, now_ms) = (Instant::now(), jiff::Timestamp::now().as_millisecond());
+    Report {
+        engines: frame.engines.into_iter().take(ENGINES_MAX).map(|told| engine(&told)).collect(),
+        host: frame.host.map(|host| Heard::read(host, at, now_ms)),
+    }
+}
+
+fn engine(state: &proto::EngineState) -> EngineReport {
     EngineReport {
-        name: plain(state.name),
-        state: plain(state.state),
-        reason: plain(state.reason),
+        name: plain(&state.name),
+        state: plain(&state.state),
+        reason: plain(&state.reason),
         running: state.running,
-        models: state.models.into_iter().take(MODELS_MAX).map(plain).collect(),
+        models: state.models.iter().take(MODELS_MAX).map(|model| plain(model)).collect(),
     }
 }
 

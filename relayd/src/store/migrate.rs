@@ -19,8 +19,10 @@ macro_rules! steps {
 
 type Step = (i64, &'static str, &'static str);
 
-const SQLITE: &[Step] = steps!("sqlite": 1 "0001_ledger", 2 "0002_plane", 3 "0003_providers",);
-const POSTGRES: &[Step] = steps!("postgres": 1 "0001_ledger", 2 "0002_plane", 3 "0003_providers",);
+const SQLITE: &[Step] =
+    steps!("sqlite": 1 "0001_ledger", 2 "0002_plane", 3 "0003_providers", 7 "0007_agent",);
+const POSTGRES: &[Step] =
+    steps!("postgres": 1 "0001_ledger", 2 "0002_plane", 3 "0003_providers", 7 "0007_agent",);
 
 /// What brings a schema up to this build.
 pub(super) fn migrator(engine: Engine) -> Migrator {

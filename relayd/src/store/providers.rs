@@ -18,7 +18,7 @@ pub const PROVIDERS_MAX: i64 = 10_000;
 pub const INVITATIONS_MAX: i64 = 1_000;
 
 const COLUMNS: &str = "id, public_key, name, payout_address, state, reason, state_since_ms,
-    agent_version, address, engines, evidence, max_concurrency, joined_ms, version";
+    agent_version, address, engines, gpus, evidence, max_concurrency, joined_ms, version";
 
 /// A local engine of a provider, as its agent offered it. Words whose set another room owns
 /// (kind, dialect) stay text here.
@@ -36,6 +36,17 @@ pub struct OfferRow {
     pub max_concurrency: u32,
 }
 
+/// Cards of one kind that a provider says it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredGpu {
+    /// What they are, as in `RTX 4090`.
+    pub name: String,
+    /// How many.
+    pub count: u32,
+    /// Memory of each; 0 is not said.
+    pub memory_mib: u64,
+}
+
 /// What an agent says of itself each time it greets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
@@ -49,6 +60,8 @@ pub struct Presented {
     pub address: String,
     /// What it offers.
     pub engines: Vec<OfferRow>,
+    /// The cards that it says it has.
+    pub gpus: Vec<DeclaredGpu>,
 }
 
 /// A provider.
@@ -213,6 +226,7 @@ fn read_provider(row: &AnyRow) -> Result<ProviderRow, StoreError> {
             agent_version: row.text("agent_version")?,
             address: row.text("address")?,
             engines: row.json("engines")?,
+            gpus: row.json("gpus")?,
         },
         state: row.parse("state")?,
         reason: row.text("reason")?,
@@ -256,8 +270,8 @@ pub(super) async fn insert(conn: &mut AnyConnection, new: &NewProvider) -> Resul
     let said = &new.presented;
     sqlx::query(
         "insert into provider (id, public_key, name, payout_address, state, reason, state_since_ms,
-            agent_version, address, engines, evidence, joined_ms, version)
-         values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, '{}', $6, 1)",
+            agent_version, address, engines, gpus, evidence, joined_ms, version)
+         values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, $10, '{}', $6, 1)",
     )
     .bind(new.id.as_str())
     .bind(new.public_key.clone())
@@ -268,6 +282,7 @@ pub(super) async fn insert(conn: &mut AnyConnection, new: &NewProvider) -> Resul
     .bind(&said.agent_version)
     .bind(&said.address)
     .bind(json(&said.engines))
+    .bind(json(&said.gpus))
     .execute(conn)
     .await?;
     Ok(())
@@ -298,14 +313,15 @@ pub(super) async fn edit(
         .bind(from.as_str()),
         ProviderEdit::Presented(said) => sqlx::query(
             "update provider set name = $2, payout_address = $3, agent_version = $4,
-                address = $5, engines = $6 where id = $1",
+                address = $5, engines = $6, gpus = $7 where id = $1",
         )
         .bind(id.as_str())
         .bind(&said.name)
         .bind(said.payout.as_str())
         .bind(&said.agent_version)
         .bind(&said.address)
-        .bind(json(&said.engines)),
+        .bind(json(&said.engines))
+        .bind(json(&said.gpus)),
         ProviderEdit::Evidence(evidence) => {
             sqlx::query("update provider set evidence = $2 where id = $1")
                 .bind(id.as_str())

@@ -405,6 +405,7 @@ fn detail(provider: &proto::Provider) -> String {
         ("heard", time(provider.heard_at_ms)),
         ("paid at", provider.payout_address.clone()),
         ("limit", limit),
+        ("gpus", gpus(provider)),
         ("agent", provider.agent_version.clone()),
         ("joined", time(provider.joined_at_ms)),
         ("examined", time(provider.examined_at_ms)),
@@ -437,6 +438,15 @@ fn detail(provider: &proto::Provider) -> String {
         }
     }
     text
+}
+
+/// The cards that it says it has.
+fn gpus(provider: &proto::Provider) -> String {
+    let each = provider.gpus.iter().map(|gpu| match gpu.memory_mib {
+        0 => format!("{}x {}", gpu.count, gpu.name),
+        memory => format!("{}x {} {memory} MiB", gpu.count, gpu.name),
+    });
+    or_dash(&each.collect::<Vec<_>>().join(", "))
 }
 
 fn invitation_cells(row: &proto::Invitation) -> Vec<String> {

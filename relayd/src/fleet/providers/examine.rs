@@ -54,7 +54,8 @@ impl Providers {
             return Ok(());
         }
         let engines = self.engines_of(id, &row.presented.engines).await?;
-        let missing = missing(&engines);
+        let mut missing = missing(&engines);
+        missing.extend(self.cards_missing(id, &row.presented.gpus));
         let complete = missing.is_empty();
         let evidence = Evidence { examined_at_ms: now_ms(), engines, missing };
         let text = serde_json::to_string(&evidence).unwrap_or_default();

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Providers, now_ms};
+use super::{Providers, declared, now_ms};
 use crate::domain::{PayoutAddress, ProviderId, ProviderState};
 use crate::engines::{Dialect, EngineKind, is_engine_name};
 use crate::events::{EventKind, Severity};
 use crate::store::{
-    Change, NewProvider, OfferRow, Presented, ProviderEdit, ProviderRow, StoreError,
+    Change, DeclaredGpu, NewProvider, OfferRow, Presented, ProviderEdit, ProviderRow, StoreError,
 };
 
 /// Most engines of one host.
@@ -41,6 +41,8 @@ pub struct Greeting {
     pub join_token: String,
     /// What it offers.
     pub engines: Vec<OfferRow>,
+    /// The cards that it says it has.
+    pub gpus: Vec<DeclaredGpu>,
     /// From which address it dialled.
     pub address: String,
 }
@@ -119,13 +121,14 @@ impl Providers {
             let text = format!("is now paid at {}", said.payout);
             self.tell(EventKind::ProviderChanged, Severity::Warning, &row, &text);
         }
-        let offers_differ = row.presented.engines != said.engines;
+        let offers_differ =
+            row.presented.engines != said.engines || row.presented.gpus != said.gpus;
         let edit = ProviderEdit::Presented(said);
         let change = Change::EditProvider { id: row.id.clone(), expected: None, edit };
         self.0.store.write(vec![change], None).await?;
         if offers_differ && row.state == ProviderState::Pending {
             // The evidence is about what it offered before.
-            self.step(&row, ProviderState::Probing, "it offers other engines now").await?;
+            self.step(&row, ProviderState::Probing, "it offers something else now").await?;
         }
         self.changed();
         Ok(self.0.store.provider(&row.id).await?)
@@ -194,11 +197,15 @@ fn presented(greeting: &Greeting) -> Result<Presented, Refusal> {
             return wrong(format!("engine {}: its list of models is out of bounds", engine.name));
         }
     }
+    if let Err(message) = declared::check(&greeting.gpus) {
+        return wrong(message);
+    }
     Ok(Presented {
         name: name.clone(),
         payout,
         agent_version: version.clone(),
         address: greeting.address.clone(),
         engines: greeting.engines.clone(),
+        gpus: greeting.gpus.clone(),
     })
 }

@@ -1,11 +1,14 @@
 //! Sessions: what is known of a provider only while its agent is connected.
 
+use std::time::Instant;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{Providers, now_ms};
-use crate::domain::ProviderId;
+use crate::domain::{HostReport, ProviderId};
 use crate::engines::{Filled, Uplink};
 use crate::events::{EventKind, Severity};
+use crate::hosts::Heard;
 use crate::store::ProviderRow;
 
 /// How one local engine is, by the agent's word.
@@ -23,6 +26,15 @@ pub struct EngineReport {
     pub models: Vec<String>,
 }
 
+/// What an agent tells at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Its engines.
+    pub engines: Vec<EngineReport>,
+    /// Its host; none where it tells nothing of it.
+    pub host: Option<Heard>,
+}
+
 /// A provider's session, as it can be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveProvider {
@@ -32,6 +44,8 @@ pub struct LiveProvider {
     pub heard_at_ms: i64,
     /// Its engines, as reported last.
     pub engines: Vec<EngineReport>,
+    /// Its host, as told last.
+    pub host: Option<Heard>,
 }
 
 /// What is kept of a session.
@@ -39,6 +53,8 @@ pub struct LiveProvider {
 pub(super) struct Live {
     /// Told apart from a newer session of the same provider.
     token: CancellationToken,
+    /// What its host is called.
+    name: String,
     view: LiveProvider,
 }
 
@@ -55,6 +71,10 @@ impl Live {
         self.view.clone()
     }
 
+    pub(super) const fn host(&self) -> Option<&Heard> {
+        self.view.host.as_ref()
+    }
+
     pub(super) fn end(&self) {
         self.token.cancel();
     }
@@ -66,9 +86,12 @@ impl Providers {
     pub fn open(&self, row: ProviderRow, uplink: Uplink) -> Session {
         let token = CancellationToken::new();
         let connected_at_ms = now_ms();
-        let view =
-            LiveProvider { connected_at_ms, heard_at_ms: connected_at_ms, engines: Vec::new() };
-        let live = Live { token: token.clone(), view };
+        let view = LiveProvider {
+            connected_at_ms,
+            heard_at_ms: connected_at_ms,
+            ..LiveProvider::default()
+        };
+        let live = Live { token: token.clone(), name: row.presented.name.clone(), view };
         if let Some(before) = self.live().insert(row.id.clone(), live) {
             before.end();
         }
@@ -77,6 +100,19 @@ impl Providers {
         self.tell(EventKind::ProviderConnected, Severity::Info, &row, "is connected");
         self.changed();
         Session { providers: self.clone(), row, token, filled: Some(filled) }
+    }
+
+    /// The hosts of all providers whose agents are connected and tell of them: whose, what it is
+    /// called, and how it is.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<(ProviderId, String, HostReport)> {
+        let now = Instant::now();
+        let all = self.live();
+        let told = all.iter().filter_map(|(id, live)| {
+            let host = live.view.host.as_ref()?;
+            Some((id.clone(), live.name.clone(), host.report(now)))
+        });
+        told.collect()
     }
 
     /// Ends the session of a provider, if there is one.
@@ -100,7 +136,7 @@ impl Session {
     }
 
     /// Takes what the agent reports.
-    pub fn heard(&self, engines: Vec<EngineReport>) {
+    pub fn heard(&self, report: Report) {
         let differs = {
             let mut all = self.providers.live();
             // A newer session speaks for the provider now.
@@ -109,6 +145,9 @@ impl Session {
             }
             let Some(live) = all.get_mut(&self.row.id) else { return };
             live.view.heard_at_ms = now_ms();
+            let Report { engines, host } = report;
+            // A host changes with every word; who watches hosts asks for them at their own pace.
+            live.view.host = host;
             let differs = live.view.engines != engines;
             live.view.engines = engines;
             differs

@@ -10,6 +10,7 @@
 //! not examined is never approved; a decision against a provider ends its sessions.
 
 mod decide;
+mod declared;
 mod evidence;
 mod examine;
 mod greet;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 pub use decide::Decision;
 pub use evidence::{Benchmark, EngineEvidence, Evidence, ModelEvidence};
 pub use greet::{Greeting, Refusal, RefusalKind};
-pub use live::{EngineReport, LiveProvider, Session};
+pub use live::{EngineReport, LiveProvider, Report, Session};
 
 use super::Fleet;
 use crate::catalogue::Catalogue;

@@ -1,23 +1,37 @@
-//! From what a host tells to the protocol's message.
+//! From what a host says to the protocol's message.
 
 use relay_proto::admin::v1 as proto;
 
 use crate::domain::{Aged, Card, CardProcess, CardState, Gpus, HostFacts, HostReport, Throttle};
-use crate::gpu::{LOCAL, LocalHost};
 
-/// The host that relayd runs on.
-pub(super) fn local(local: &LocalHost) -> proto::Host {
-    host(LOCAL, local.name(), local.report())
+/// The message that operators are shown. `provider` is empty for the operator's own host. What was
+/// said too long ago is called stale, and ages are whole seconds: one that is computed anew must
+/// not look like a change.
+#[must_use]
+pub fn shown(id: &str, provider: &str, name: &str, report: HostReport) -> proto::Host {
+    let stale = (report.facts.is_stale(), report.gpus.is_stale());
+    let mut host = told(report);
+    host.host_id = id.to_owned();
+    host.provider_id = provider.to_owned();
+    host.name = name.to_owned();
+    host.age_ms = whole_seconds(host.age_ms);
+    if stale.0 {
+        host.set_state(proto::HostState::Stale);
+    }
+    if let Some(gpus) = &mut host.gpus {
+        gpus.age_ms = whole_seconds(gpus.age_ms);
+        if stale.1 {
+            gpus.set_state(proto::GpusState::Stale);
+        }
+    }
+    host
 }
 
-fn host(id: &str, name: &str, HostReport { facts, gpus }: HostReport) -> proto::Host {
-    let state = if facts.is_stale() {
-        proto::HostState::Stale
-    } else if facts.observed_at_ms == 0 {
-        proto::HostState::Starting
-    } else {
-        proto::HostState::Live
-    };
+/// The message that an agent sends: exact ages, and no judgement of them.
+#[must_use]
+pub fn told(HostReport { facts, gpus }: HostReport) -> proto::Host {
+    let state =
+        if facts.observed_at_ms == 0 { proto::HostState::Starting } else { proto::HostState::Live };
     let HostFacts {
         cores,
         cpu_pct,
@@ -30,12 +44,9 @@ fn host(id: &str, name: &str, HostReport { facts, gpus }: HostReport) -> proto::
         disk_available_mib,
     } = facts.value;
     proto::Host {
-        host_id: id.to_owned(),
-        name: name.to_owned(),
-        provider_id: String::new(),
         state: state.into(),
         observed_at_ms: facts.observed_at_ms,
-        age_ms: whole_seconds(facts.age_ms),
+        age_ms: facts.age_ms,
         cores,
         cpu_pct,
         load_1m_milli,
@@ -46,20 +57,19 @@ fn host(id: &str, name: &str, HostReport { facts, gpus }: HostReport) -> proto::
         disk_total_mib,
         disk_available_mib,
         gpus: Some(self::gpus(gpus)),
+        ..proto::Host::default()
     }
 }
 
-/// An age that is computed anew must not look like a change.
 const fn whole_seconds(ms: u64) -> u64 {
     ms / 1_000 * 1_000
 }
 
 fn gpus(gpus: Aged<Gpus>) -> proto::Gpus {
-    use proto::GpusState::{Cards, NoCards, NoDriver, Off, Stale, Starting};
-    let stale = gpus.is_stale();
+    use proto::GpusState::{Cards, NoCards, NoDriver, Off, Starting};
     let mut told = proto::Gpus {
         observed_at_ms: gpus.observed_at_ms,
-        age_ms: whole_seconds(gpus.age_ms),
+        age_ms: gpus.age_ms,
         cards: gpus.value.cards().iter().map(card).collect(),
         ..proto::Gpus::default()
     };
@@ -78,7 +88,7 @@ fn gpus(gpus: Aged<Gpus>) -> proto::Gpus {
         Gpus::NoCards { .. } => NoCards,
         Gpus::Cards { .. } => Cards,
     };
-    told.set_state(if stale { Stale } else { state });
+    told.set_state(state);
     told
 }
 
@@ -137,7 +147,9 @@ mod tests {
     use crate::domain::{CardReading, Driver, STALE_AFTER_MS};
 
     fn shown(value: Gpus, age_ms: u64) -> proto::Gpus {
-        gpus(Aged { value, observed_at_ms: 7, age_ms })
+        let facts = Aged { value: HostFacts::default(), observed_at_ms: 7, age_ms: 0 };
+        let gpus = Aged { value, observed_at_ms: 7, age_ms };
+        super::shown("local", "", "here", HostReport { facts, gpus }).gpus.unwrap()
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Hosts and their GPUs: how they are, as they last told.
 
-mod view;
-
 use relay_proto::admin::v1 as proto;
 use relay_proto::admin::v1::hosts_service_server::HostsService;
 use relay_proto::admin::v1::hosts_update::Update;
@@ -11,15 +9,27 @@ use crate::admin::error::status;
 use crate::admin::watch::{Shared, Watched, difference, interval};
 use crate::admin::{Streams, UpdateStream, page};
 use crate::domain::{Code, Fault};
-use crate::gpu::LocalHost;
+use crate::fleet::Providers;
+use crate::gpu::{LOCAL, LocalHost};
+use crate::hosts::shown;
 
 /// How all hosts are now, ordered by id.
 #[derive(Clone)]
-pub(in crate::admin) struct HostsView(pub(in crate::admin) LocalHost);
+pub(in crate::admin) struct HostsView {
+    pub(in crate::admin) local: LocalHost,
+    pub(in crate::admin) providers: Providers,
+}
 
 impl HostsView {
     fn hosts(&self) -> Vec<proto::Host> {
-        vec![view::local(&self.0)]
+        let mut hosts = vec![shown(LOCAL, "", self.local.name(), self.local.report())];
+        // A provider has one host and no id of its own for it.
+        let theirs = self.providers.hosts().into_iter();
+        hosts.extend(
+            theirs.map(|(id, name, report)| shown(id.as_str(), id.as_str(), &name, report)),
+        );
+        hosts.sort_by(|a, b| a.host_id.cmp(&b.host_id));
+        hosts
     }
 }
 
