@@ -40,6 +40,7 @@ words! {
     admin::Severity => "SEVERITY_",
     admin::difference::Kind => "KIND_",
     admin::ProviderState => "PROVIDER_STATE_",
+    admin::DeploymentState => "DEPLOYMENT_STATE_",
     admin::RolloutState => "ROLLOUT_STATE_",
     admin::GateKind => "GATE_KIND_",
     admin::GateVerdict => "GATE_VERDICT_",

@@ -8,6 +8,7 @@ mod bounds;
 mod catalogue;
 mod console;
 mod contract;
+mod deployments;
 mod dev;
 mod dialects;
 mod edge;

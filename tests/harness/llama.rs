@@ -59,6 +59,30 @@ impl Llama {
         Ok(Self { child, url: format!("http://127.0.0.1:{port}"), model: alias.to_owned() })
     }
 
+    /// A template `llama` of an agent's configuration that starts this server, two instances at
+    /// most, with the tests' model as `relay-tiny`.
+    ///
+    /// # Errors
+    /// When it is not installed or there is no free port.
+    pub fn template() -> anyhow::Result<String> {
+        let engines = engines_dir()?;
+        // Others may take some of them; an instance takes the first that is free.
+        let first = free_port()?.min(u16::MAX - 9);
+        Ok(format!(
+            "\n[[template]]\nname = \"llama\"\nkind = \"llamacpp\"\ndialect = \"openai\"\n\
+             command = \"{python}\"\nargs = [\"{script}\", \"--model\", \"{{reference}}\", \
+             \"--alias\", \"{{model}}\", \"--port\", \"{{port}}\", \"--slots\", \"{{slots}}\"]\n\
+             ports = [{first}, {last}]\nmax_instances = 2\nmax_concurrency = 4\n\
+             env = {{ OMP_NUM_THREADS = \"1\" }}\nmodels = {{ relay-tiny = \"{model}\" }}\n\
+             [template.parameters]\n\
+             slots = {{ type = \"integer\", min = 1, max = 8, default = 4 }}\n",
+            python = engines.join("venv/bin/python").display(),
+            script = repository().join("relayd/src/launch/llama_server.py").display(),
+            model = engines.join("models/relay-tiny.gguf").display(),
+            last = first + 9,
+        ))
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

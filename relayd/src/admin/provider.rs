@@ -3,12 +3,25 @@
 use relay_proto::admin::v1 as proto;
 
 use crate::domain::ProviderState;
+use crate::engines::EngineLoad;
 use crate::fleet::{Benchmark, EngineReport, Provider};
 use crate::store::{DeclaredGpu, InvitationRow, OfferRow};
 
 pub(super) fn provider(found: &Provider) -> proto::Provider {
     let (row, live) = (&found.row, found.live.as_ref());
     let said = &row.presented;
+    // Instances of deployments are described by the agent as a hello would describe them.
+    let told = live.into_iter().flat_map(|live| &live.engines);
+    let instances: Vec<OfferRow> = told
+        .filter(|told| !told.deployment.is_empty())
+        .map(|told| OfferRow {
+            name: told.name.clone(),
+            kind: told.kind.clone(),
+            dialect: told.dialect.clone(),
+            models: told.models.clone(),
+            max_concurrency: told.max_concurrency,
+        })
+        .collect();
     proto::Provider {
         provider_id: row.id.to_string(),
         name: said.name.clone(),
@@ -21,7 +34,7 @@ pub(super) fn provider(found: &Provider) -> proto::Provider {
         connected: live.is_some(),
         connected_at_ms: live.map_or(0, |live| live.connected_at_ms),
         heard_at_ms: live.map_or(0, |live| live.heard_at_ms),
-        engines: said.engines.iter().map(|offer| engine(found, offer)).collect(),
+        engines: said.engines.iter().chain(&instances).map(|offer| engine(found, offer)).collect(),
         examined_at_ms: found.evidence.examined_at_ms,
         missing: found.evidence.missing.clone(),
         max_concurrency: row.max_concurrency.unwrap_or(0),
@@ -63,6 +76,7 @@ fn engine(found: &Provider, offer: &OfferRow) -> proto::ProviderEngine {
         (None, Some(examined)) => examined.state.clone(),
         (None, None) => String::new(),
     };
+    let load = reported.map_or_else(EngineLoad::default, |reported| reported.load);
     proto::ProviderEngine {
         name: offer.name.clone(),
         kind: offer.kind.clone(),
@@ -70,6 +84,11 @@ fn engine(found: &Provider, offer: &OfferRow) -> proto::ProviderEngine {
         state,
         state_reason: reported.map(|reported| reported.reason.clone()).unwrap_or_default(),
         running: reported.map_or(0, |reported| reported.running),
+        engine_running: load.running,
+        engine_waiting: load.waiting,
+        kv_cache_milli: load.kv_milli,
+        loaded_models: load.loaded,
+        deployment_id: reported.map(|reported| reported.deployment.clone()).unwrap_or_default(),
         max_concurrency: offer.max_concurrency,
         models: listed
             .into_iter()

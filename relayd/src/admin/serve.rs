@@ -14,6 +14,7 @@ use super::services::audit::Audit as AuditNoun;
 use super::services::backends::{Backends, BackendsView};
 use super::services::catalogue::CatalogueDocuments;
 use super::services::customers::Customers;
+use super::services::deployments::Deployments;
 use super::services::events::Events as EventsNoun;
 use super::services::hosts::{Hosts, HostsView};
 use super::services::keys::{Keys, KeysView};
@@ -169,6 +170,11 @@ impl Admin {
                 ProvidersServiceServer,
                 services.providers
             ))
+            .add_service(bounded!(
+                deployments_service_server,
+                DeploymentsServiceServer,
+                services.deployments
+            ))
             .add_service(bounded!(hosts_service_server, HostsServiceServer, services.hosts))
             .add_service(bounded!(usage_service_server, UsageServiceServer, services.usage))
             .add_service(bounded!(events_service_server, EventsServiceServer, services.events))
@@ -198,6 +204,7 @@ struct Services {
     catalogue: CatalogueDocuments,
     backends: Backends,
     providers: ProvidersNoun,
+    deployments: Deployments,
     hosts: Hosts,
     usage: Usage,
     events: EventsNoun,
@@ -270,6 +277,7 @@ impl Services {
                 view: Shared::new(BackendsView(fleet)),
                 streams: streams.clone(),
             },
+            deployments: Deployments { providers: providers.clone(), changes: changes.clone() },
             providers: ProvidersNoun {
                 store: store.clone(),
                 identity,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::provision::{TEMPLATES_MAX, Template};
 use crate::config::GpuConfig;
 use crate::domain::PayoutAddress;
 use crate::engines::{Dialect, EngineKind, is_engine_name};
@@ -56,6 +57,9 @@ pub struct AgentConfig {
     /// The local engines.
     #[serde(rename = "engine", default)]
     pub engines: Vec<EngineConfig>,
+    /// What relayd may have started here.
+    #[serde(rename = "template", default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<Template>,
     /// Where the file lies; its paths begin there.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -216,6 +220,18 @@ impl AgentConfig {
                 return wrong(key("url"), message);
             }
         }
+        if self.templates.len() > TEMPLATES_MAX {
+            return wrong("template".to_owned(), format!("at most {TEMPLATES_MAX}"));
+        }
+        let mut names = BTreeSet::new();
+        for template in &self.templates {
+            if let Err((key, message)) = template.check() {
+                return wrong(key, message);
+            }
+            if !names.insert(&template.name) {
+                return wrong(format!("template '{}'", template.name), "is given twice".to_owned());
+            }
+        }
         Ok(())
     }
 }
@@ -268,7 +284,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 /// Words whose type stands in a crate that knows no serde for them.
-mod word {
+pub(super) mod word {
     use std::str::FromStr;
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
@@ -276,7 +292,7 @@ mod word {
     use super::{Dialect, EngineKind};
 
     /// Words with a name of their own.
-    pub(super) trait Named: FromStr {
+    pub(in crate::agent) trait Named: FromStr {
         fn name(&self) -> &'static str;
     }
 
@@ -292,11 +308,16 @@ mod word {
         }
     }
 
-    pub(super) fn serialize<T: Named, S: Serializer>(word: &T, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::agent) fn serialize<T: Named, S: Serializer>(
+        word: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(word.name())
     }
 
-    pub(super) fn deserialize<'de, T: Named, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    pub(in crate::agent) fn deserialize<'de, T: Named, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<T, D::Error> {
         let text = String::deserialize(from)?;
         text.parse().map_err(|_| D::Error::custom(format_args!("'{text}' is not known")))
     }

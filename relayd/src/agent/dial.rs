@@ -193,6 +193,10 @@ impl Dialer {
             Some(file) => self.config.read(file)?.trim().to_owned(),
             None => String::new(),
         };
+        // What relayd had started here is told in telemetry alone.
+        let facts = self.asked.engines.facts();
+        let offered =
+            facts.iter().filter(|facts| facts.deployment.is_none()).map(telemetry::offered);
         Ok(proto::Hello {
             protocol: PROTOCOL,
             public_key: self.key.public().to_vec(),
@@ -200,7 +204,7 @@ impl Dialer {
             payout_address: self.config.payout_address.to_string(),
             agent_version: self.version.to_owned(),
             join_token,
-            engines: self.asked.engines.facts().map(|facts| telemetry::offered(&facts)).collect(),
+            engines: offered.collect(),
             gpus: self.config.declared_gpu.iter().map(telemetry::declared).collect(),
         })
     }

@@ -1,8 +1,8 @@
 //! The local engines, and the way of a request to one of them.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::EngineConfig;
-use crate::engines::{Dialect, Engine, EngineSpec, Probe};
+use crate::engines::{Dialect, Engine, EngineLoad, EngineSpec, Probe};
 
 /// Time to open a connection to an engine of this host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,7 +47,10 @@ type Local = Client<HttpConnector, Incoming>;
 /// The engines of this host.
 #[derive(Debug)]
 pub(super) struct Engines {
-    all: Vec<LocalEngine>,
+    /// In the order of their coming, at most [`super::ENGINES_MAX`].
+    all: RwLock<Vec<Arc<LocalEngine>>>,
+    /// One came.
+    came: Notify,
     client: Local,
     /// How often every engine was looked at.
     looks: watch::Sender<u64>,
@@ -55,7 +58,7 @@ pub(super) struct Engines {
 
 /// One of them.
 #[derive(Debug)]
-struct LocalEngine {
+pub(super) struct LocalEngine {
     config: EngineConfig,
     /// `http://127.0.0.1:8080`, without a slash at its end.
     base: String,
@@ -63,6 +66,12 @@ struct LocalEngine {
     engine: Option<Engine>,
     running: Arc<AtomicU32>,
     seen: Mutex<Seen>,
+    /// The deployment that it is an instance of.
+    deployment: Option<String>,
+    /// It is about to go.
+    draining: AtomicBool,
+    /// Why it does not serve although it answers.
+    held: Mutex<Option<String>>,
 }
 
 /// How an engine was when it was looked at last.
@@ -70,14 +79,18 @@ struct LocalEngine {
 pub(super) struct Seen {
     pub(super) probe: Probe,
     pub(super) models: Vec<String>,
+    pub(super) load: EngineLoad,
 }
 
 /// One engine's facts.
 #[derive(Clone, Debug)]
-pub(super) struct EngineFacts<'a> {
-    pub(super) config: &'a EngineConfig,
+pub(super) struct EngineFacts {
+    pub(super) config: EngineConfig,
     pub(super) running: u32,
     pub(super) seen: Seen,
+    pub(super) deployment: Option<String>,
+    pub(super) draining: bool,
+    pub(super) held: Option<String>,
 }
 
 /// The body of an answer, while the request counts as running.
@@ -105,17 +118,54 @@ impl Engines {
         // idle connections without a word cannot lose a request.
         let client =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        let all = configs.iter().cloned().map(LocalEngine::new).collect();
-        Self { all, client, looks: watch::Sender::new(0) }
+        let all = configs.iter().cloned().map(|config| Arc::new(LocalEngine::new(config, None)));
+        Self {
+            all: RwLock::new(all.collect()),
+            came: Notify::new(),
+            client,
+            looks: watch::Sender::new(0),
+        }
+    }
+
+    /// One more, an instance of a deployment.
+    pub(super) fn add(&self, config: EngineConfig, deployment: &str) -> Arc<LocalEngine> {
+        let engine = Arc::new(LocalEngine::new(config, Some(deployment.to_owned())));
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::clone(&engine));
+        self.came.notify_one();
+        engine
+    }
+
+    /// One less.
+    pub(super) fn remove(&self, name: &str) {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|engine| engine.config.name != name);
+    }
+
+    /// Whether there is one of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.all().iter().any(|engine| engine.config.name == name)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all().len()
+    }
+
+    fn all(&self) -> Vec<Arc<LocalEngine>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at every engine, again and again, until `stop`.
     pub(super) async fn watch(&self, stop: CancellationToken) {
         loop {
-            futures::future::join_all(self.all.iter().map(LocalEngine::look)).await;
+            let all = self.all();
+            futures::future::join_all(all.iter().map(|engine| engine.look())).await;
             self.looks.send_modify(|looks| *looks += 1);
-            if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
-                return;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.came.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
@@ -127,12 +177,16 @@ impl Engines {
     }
 
     /// How they are.
-    pub(super) fn facts(&self) -> impl Iterator<Item = EngineFacts<'_>> {
-        self.all.iter().map(|engine| EngineFacts {
-            config: &engine.config,
-            running: engine.running.load(Ordering::Relaxed),
+    pub(super) fn facts(&self) -> Vec<EngineFacts> {
+        let facts = |engine: &Arc<LocalEngine>| EngineFacts {
+            config: engine.config.clone(),
+            running: engine.running(),
             seen: engine.seen.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        })
+            deployment: engine.deployment.clone(),
+            draining: engine.draining.load(Ordering::Relaxed),
+            held: engine.held.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        self.all().iter().map(facts).collect()
     }
 
     /// Sends a request of relayd to the engine that its path names. Dropping the future, or the
@@ -144,7 +198,7 @@ impl Engines {
         let unknown = Refused { status: StatusCode::NOT_FOUND, why: "no such engine or route" };
         let path = request.uri().path().strip_prefix("/engine/").ok_or(unknown)?;
         let (name, _) = path.split_once('/').ok_or(unknown)?;
-        let engine = self.all.iter().find(|e| e.config.name == name).ok_or(unknown)?;
+        let engine = self.all().into_iter().find(|e| e.config.name == name).ok_or(unknown)?;
         let path = &path[name.len()..];
         if request.uri().query().is_some()
             || !allowed(engine.config.dialect, request.method(), path)
@@ -174,7 +228,7 @@ impl Engines {
 }
 
 impl LocalEngine {
-    fn new(config: EngineConfig) -> Self {
+    fn new(config: EngineConfig, deployment: Option<String>) -> Self {
         let spec = EngineSpec {
             base_url: config.url.clone(),
             dialect: config.dialect,
@@ -190,9 +244,48 @@ impl LocalEngine {
             seen: Mutex::new(Seen {
                 probe: Probe::Down("not asked yet".to_owned()),
                 models: Vec::new(),
+                load: EngineLoad::default(),
             }),
+            deployment,
+            draining: AtomicBool::new(false),
+            held: Mutex::new(None),
             config,
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Its origin, without a slash at its end.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Requests that run on it.
+    pub(super) fn running(&self) -> u32 {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// How it was at the last look, and why it does not serve although it answers.
+    pub(super) fn state(&self) -> (Probe, Option<String>) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (self.seen.lock().unwrap_or_else(PoisonError::into_inner).probe.clone(), held)
+    }
+
+    /// It is about to go: relayd is told to send no more.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// It does not serve yet, even when it answers.
+    pub(super) fn hold(&self, why: &str) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// It serves as soon as it answers.
+    pub(super) fn let_go(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn look(&self) {
@@ -202,11 +295,17 @@ impl LocalEngine {
             Probe::Up => engine.models().await.ok(),
             Probe::Loading | Probe::Down(_) => None,
         };
+        // How much it has to do is no word of one that does not answer.
+        let load = match probe {
+            Probe::Up => engine.load().await,
+            Probe::Loading | Probe::Down(_) => EngineLoad::default(),
+        };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::discriminant(&seen.probe) != std::mem::discriminant(&probe) {
             tracing::info!(engine = self.config.name, state = ?probe, "an engine changed");
         }
         seen.probe = probe;
+        seen.load = load;
         // What it served before is still the best answer while it is away.
         if let Some(listed) = listed {
             seen.models = listed.into_iter().take(MODELS_MAX).map(|model| model.name).collect();

@@ -5,13 +5,15 @@
 //! hold no state of a Relay and nothing else: there is no store and no customer here. Its telemetry
 //! tells how the engines and the host itself are, GPUs among it; a host without them says so.
 //!
-//! Invariants: nothing but the listed routes of the configured engines, all on loopback, can be
-//! reached through it; no file of the host can be read and no program started by whoever is on the
-//! other end; headers pass in either direction only by name.
+//! Invariants: nothing but the listed routes of this host's engines, all on loopback, can be
+//! reached through it; no file of the host can be read by whoever is on the other end, and no
+//! program started but those that a template of the owner's describes; headers pass in either
+//! direction only by name.
 
 mod config;
 mod dial;
 mod forward;
+mod provision;
 mod serve;
 mod telemetry;
 #[cfg(test)]
@@ -24,11 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{AgentConfig, ConfigError, DeclaredGpu, ENGINES_MAX, EngineConfig};
 pub use dial::DialError;
+pub use provision::{Parameter, Template};
 
 use crate::gpu::Sampler;
 use crate::handshake::ProviderKey;
+use crate::launch::Guard;
 use dial::Dialer;
 use forward::Engines;
+use provision::Provision;
 
 /// What the agent tells of itself while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +82,13 @@ pub async fn run(
     let setup = |error: &dyn std::error::Error| AgentError::Setup(error.to_string());
     // Its threads end with it.
     let sampler = Sampler::start(&config.gpu, &config.folder).map_err(|error| setup(&error))?;
-    let asked = telemetry::Asked { engines: Arc::clone(&engines), host: sampler.host() };
+    let guard = Guard::own().map_err(|error| setup(&error))?;
+    let provision = Arc::new(Provision::new(&config.templates, Arc::clone(&engines), guard));
+    let asked = telemetry::Asked {
+        engines: Arc::clone(&engines),
+        host: sampler.host(),
+        provision: Arc::clone(&provision),
+    };
     let dialer = Dialer::new(config, key, version, asked).map_err(|error| setup(&error))?;
     let mut tasks = JoinSet::new();
     tasks.spawn({
@@ -98,5 +109,7 @@ pub async fn run(
             stop.cancel();
         }
     }
+    // Nobody is connected any more: what was started for the relay ends.
+    provision.end_all().await;
     ended
 }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::config::DeclaredGpu;
 use super::forward::{EngineFacts, Engines};
+use super::provision::{self, Provision};
 use crate::engines::Probe;
 use crate::gpu::LocalHost;
 use crate::hosts;
@@ -28,6 +29,7 @@ const REASON_MAX_CHARS: usize = 200;
 pub(super) struct Asked {
     pub(super) engines: Arc<Engines>,
     pub(super) host: LocalHost,
+    pub(super) provision: Arc<Provision>,
 }
 
 pub(super) struct Telemetry {
@@ -57,34 +59,75 @@ impl AgentService for Telemetry {
         };
         Ok(Response::new(Box::pin(frames)))
     }
+
+    async fn deploy(
+        &self,
+        request: Request<proto::DeployRequest>,
+    ) -> Result<Response<proto::DeployResponse>, Status> {
+        let request = request.into_inner();
+        let wish = provision::Asked {
+            id: request.deployment_id,
+            template: request.template,
+            model: request.model,
+            parameters: request.parameters.into_iter().collect(),
+            replicas: request.replicas,
+        };
+        self.asked.provision.deploy(&wish).map_err(|why| {
+            tracing::warn!(why, "a deployment is refused");
+            Status::invalid_argument(why)
+        })?;
+        Ok(Response::new(proto::DeployResponse {}))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<proto::RemoveRequest>,
+    ) -> Result<Response<proto::RemoveResponse>, Status> {
+        self.asked.provision.remove(&request.get_ref().deployment_id);
+        Ok(Response::new(proto::RemoveResponse {}))
+    }
 }
 
 fn frame(seq: u64, asked: &Asked) -> proto::TelemetryFrame {
     proto::TelemetryFrame {
         seq,
         sampled_at_ms: jiff::Timestamp::now().as_millisecond(),
-        engines: asked.engines.facts().map(|facts| state(&facts)).collect(),
+        engines: asked.engines.facts().iter().map(state).collect(),
         host: Some(hosts::told(asked.host.report())),
+        deployments: asked.provision.told(),
     }
 }
 
-fn state(facts: &EngineFacts<'_>) -> proto::EngineState {
-    let (state, reason) = match &facts.seen.probe {
-        Probe::Up => ("up", String::new()),
-        Probe::Loading => ("loading", String::new()),
-        Probe::Down(why) => ("down", why.chars().take(REASON_MAX_CHARS).collect()),
+fn state(facts: &EngineFacts) -> proto::EngineState {
+    let cut = |why: &str| why.chars().take(REASON_MAX_CHARS).collect();
+    let (state, reason) = match (&facts.seen.probe, &facts.held) {
+        _ if facts.draining => ("draining", String::new()),
+        // It answers and has not got its model yet.
+        (Probe::Up, Some(why)) => ("loading", cut(why)),
+        (Probe::Up, None) => ("up", String::new()),
+        (Probe::Loading, _) => ("loading", String::new()),
+        (Probe::Down(why), _) => ("down", cut(why)),
     };
+    let load = facts.seen.load;
     proto::EngineState {
         name: facts.config.name.clone(),
         state: state.to_owned(),
         reason,
         running: facts.running,
         models: facts.seen.models.clone(),
+        engine_running: load.running,
+        engine_waiting: load.waiting,
+        kv_cache_milli: load.kv_milli,
+        loaded_models: load.loaded,
+        deployment_id: facts.deployment.clone().unwrap_or_default(),
+        kind: facts.config.kind.as_str().to_owned(),
+        dialect: facts.config.dialect.as_str().to_owned(),
+        max_concurrency: u32::from(facts.config.max_concurrency),
     }
 }
 
 /// How an engine is offered in a hello.
-pub(super) fn offered(facts: &EngineFacts<'_>) -> proto::OfferedEngine {
+pub(super) fn offered(facts: &EngineFacts) -> proto::OfferedEngine {
     proto::OfferedEngine {
         name: facts.config.name.clone(),
         kind: facts.config.kind.as_str().to_owned(),

@@ -21,12 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{AgentConfig, EngineConfig};
 use super::forward::Engines;
+use super::provision::Provision;
 use super::serve::serve;
 use super::telemetry;
 use crate::config::GpuConfig;
 use crate::engines::{Dialect, EngineKind};
 use crate::gpu::Sampler;
 use crate::handshake::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::launch::Guard;
 
 /// More than all windows together: a stream of it never ends by itself.
 const ENDLESS: &str = "/v1/chat/completions";
@@ -76,7 +78,9 @@ impl World {
         let engines = Arc::new(Engines::new(&[config]));
         let nobody = GpuConfig { enabled: false, nvml_library: None };
         let host = Sampler::start(&nobody, std::path::Path::new("/")).unwrap().host();
-        let asked = telemetry::Asked { engines, host };
+        let guard = Guard { program: "/nowhere".into(), args: Vec::new() };
+        let provision = Arc::new(Provision::new(&[], Arc::clone(&engines), guard));
+        let asked = telemetry::Asked { engines, host, provision };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

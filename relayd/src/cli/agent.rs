@@ -151,6 +151,7 @@ async fn init(arguments: &InitArgs) -> Result<(), String> {
         },
         gpu,
         engines: found,
+        templates: Vec::new(),
         folder: arguments.dir.clone(),
     };
     config.check().map_err(|error| error.to_string())?;

@@ -53,6 +53,10 @@ pub enum EventKind {
     ProviderSuspended,
     /// A provider went.
     ProviderLeft,
+    /// What a provider's agent shall run changed.
+    DeploymentChanged,
+    /// A provider's agent will not run a deployment.
+    DeploymentRefused,
     /// An invitation for providers was made.
     InvitationCreated,
     /// An invitation was withdrawn.
@@ -103,7 +107,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -128,6 +132,8 @@ impl EventKind {
         Self::ProviderRejected,
         Self::ProviderSuspended,
         Self::ProviderLeft,
+        Self::DeploymentChanged,
+        Self::DeploymentRefused,
         Self::InvitationCreated,
         Self::InvitationWithdrawn,
         Self::CustomerCreated,
@@ -181,6 +187,8 @@ impl EventKind {
             Self::ProviderRejected => "provider.rejected",
             Self::ProviderSuspended => "provider.suspended",
             Self::ProviderLeft => "provider.left",
+            Self::DeploymentChanged => "deployment.changed",
+            Self::DeploymentRefused => "deployment.refused",
             Self::InvitationCreated => "invitation.created",
             Self::InvitationWithdrawn => "invitation.withdrawn",
             Self::CustomerCreated => "customer.created",

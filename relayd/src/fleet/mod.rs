@@ -32,8 +32,9 @@ pub use breaker::BreakerState;
 pub(crate) use breaker::Ticket;
 pub use notice::{FleetEvent, What};
 pub use providers::{
-    Benchmark, Decision, EngineEvidence, EngineReport, Evidence, Greeting, LiveProvider,
-    ModelEvidence, Provider, Providers, Refusal, RefusalKind, Report, Session,
+    Benchmark, Decision, Deployment, DeploymentReport, EngineEvidence, EngineReport, Evidence,
+    Greeting, InstanceReport, LiveProvider, ModelEvidence, Order, Provider, Providers, Refusal,
+    RefusalKind, Report, Session,
 };
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};

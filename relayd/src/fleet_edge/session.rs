@@ -12,15 +12,18 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use relay_proto::fleet::v1 as proto;
 use relay_proto::fleet::v1::agent_service_client::AgentServiceClient;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
 use super::greeting::Greeted;
 use crate::domain::{ProviderId, ProviderState};
-use crate::engines::{Uplink, UplinkBody};
-use crate::fleet::{EngineReport, Providers, Report, Session};
+use crate::engines::{EngineLoad, Uplink, UplinkBody};
+use crate::fleet::{
+    DeploymentReport, EngineReport, InstanceReport, Order, Providers, Report, Session,
+};
 use crate::handshake::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use crate::hosts::{Heard, plain};
 
@@ -30,6 +33,20 @@ const FRAME_MAX_BYTES: usize = 1024 * 1024;
 /// Most engines taken from a report, and most models of one.
 const ENGINES_MAX: usize = 32;
 const MODELS_MAX: usize = 100;
+
+/// Most deployments taken from a report, and most lines of an instance.
+const DEPLOYMENTS_MAX: usize = 16;
+const LINES_MAX: usize = 5;
+
+/// Largest count that an engine may tell of itself: no engine runs or queues a million requests.
+const COUNT_MAX: u32 = 1_000_000;
+
+/// Time for an agent to take an order.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time between two looks at what is wanted, where nothing called for one: another replica may
+/// have changed it, or an order have been lost.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Time between two examinations of a provider that still waits for its evidence.
 const EXAMINE_EVERY: Duration = Duration::from_secs(5);
@@ -61,8 +78,9 @@ pub(super) async fn run(providers: &Providers, greeted: Greeted, stop: &Cancella
             Ok(()) => "closed".to_owned(),
             Err(error) => error.to_string(),
         },
-        () = listen(&session, sender) => "it told nothing any more".to_owned(),
+        () = listen(&session, sender.clone()) => "it told nothing any more".to_owned(),
         () = examine(providers, &id, state) => String::new(),
+        () = provision(providers, &session, sender) => String::new(),
         () = session.unwanted() => "another session or a decision ended it".to_owned(),
         () = stop.cancelled() => "relayd stops".to_owned(),
     };
@@ -92,6 +110,21 @@ fn report(frame: proto::TelemetryFrame) -> Report {
     Report {
         engines: frame.engines.into_iter().take(ENGINES_MAX).map(|told| engine(&told)).collect(),
         host: frame.host.map(|host| Heard::read(host, at, now_ms)),
+        deployments: frame.deployments.iter().take(DEPLOYMENTS_MAX).map(deployment).collect(),
+    }
+}
+
+fn deployment(status: &proto::DeploymentStatus) -> DeploymentReport {
+    let instance = |told: &proto::InstanceStatus| InstanceReport {
+        engine: plain(&told.engine),
+        state: plain(&told.state),
+        reason: plain(&told.reason),
+        lines: told.lines.iter().take(LINES_MAX).map(|line| plain(line)).collect(),
+    };
+    DeploymentReport {
+        id: plain(&status.deployment_id),
+        replicas: status.replicas,
+        instances: status.instances.iter().take(ENGINES_MAX).map(instance).collect(),
     }
 }
 
@@ -102,6 +135,16 @@ fn engine(state: &proto::EngineState) -> EngineReport {
         reason: plain(&state.reason),
         running: state.running,
         models: state.models.iter().take(MODELS_MAX).map(|model| plain(model)).collect(),
+        load: EngineLoad {
+            running: state.engine_running.filter(|count| *count <= COUNT_MAX),
+            waiting: state.engine_waiting.filter(|count| *count <= COUNT_MAX),
+            kv_milli: state.kv_cache_milli.filter(|share| *share <= 1_000),
+            loaded: state.loaded_models.filter(|count| *count <= COUNT_MAX),
+        },
+        deployment: plain(&state.deployment_id),
+        kind: plain(&state.kind),
+        dialect: plain(&state.dialect),
+        max_concurrency: state.max_concurrency,
     }
 }
 
@@ -120,6 +163,68 @@ async fn examine(providers: &Providers, id: &ProviderId, mut state: ProviderStat
         }
     }
     pending().await
+}
+
+/// Has the agent run what is wanted of it, and makes the backends follow; for as long as the
+/// session lasts.
+async fn provision(providers: &Providers, session: &Session, sender: SendRequest<UplinkBody>) {
+    let origin = Uri::from_static("http://agent");
+    let client = AgentServiceClient::with_origin(Calls(sender), origin);
+    let provider = session.provider();
+    loop {
+        match providers.orders(session).await {
+            Ok(orders) => {
+                for order in orders {
+                    give(session, client.clone(), order).await;
+                }
+            }
+            Err(error) => tracing::warn!(%provider, %error, "deployments cannot be read"),
+        }
+        if let Err(error) = providers.settle_instances(provider).await {
+            tracing::warn!(%provider, %error, "a provider's instances could not be taken in");
+        }
+        tokio::select! {
+            () = session.stirred() => {}
+            () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+async fn give(session: &Session, mut client: AgentServiceClient<Calls>, order: Order) {
+    let (id, version, given) = match order {
+        Order::Deploy(row) => {
+            let (id, version) = (row.id.clone(), row.version);
+            let request = proto::DeployRequest {
+                deployment_id: row.id,
+                template: row.template,
+                model: row.model,
+                parameters: row.parameters.into_iter().collect(),
+                replicas: row.replicas,
+            };
+            let given = timeout(ORDER_TIMEOUT, client.deploy(request)).await;
+            (id, Some(version), given.map(|given| given.map(|_| ())))
+        }
+        Order::Remove(id) => {
+            let request = proto::RemoveRequest { deployment_id: id.clone() };
+            let given = timeout(ORDER_TIMEOUT, client.remove(request)).await;
+            (id, None, given.map(|given| given.map(|_| ())))
+        }
+    };
+    match (given, version) {
+        (Ok(Ok(())), _) => {}
+        (Ok(Err(status)), Some(version))
+            if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) =>
+        {
+            session.refused(&id, version, plain(status.message()));
+        }
+        (Ok(Err(status)), _) => {
+            let code = status.code();
+            tracing::info!(provider = %session.provider(), id, ?code, "an order was not taken");
+        }
+        (Err(_), _) => {
+            tracing::info!(provider = %session.provider(), id, "an order was not taken in time");
+        }
+    }
 }
 
 /// gRPC over the session's connection.

@@ -37,6 +37,11 @@ pub(super) trait Columns {
         u64::try_from(self.int(name)?).map_err(|_| StoreError::corrupt(name))
     }
 
+    /// A small count.
+    fn u32(&self, name: &'static str) -> Result<u32, StoreError> {
+        u32::try_from(self.int(name)?).map_err(|_| StoreError::corrupt(name))
+    }
+
     /// A limit.
     fn u32_opt(&self, name: &'static str) -> Result<Option<u32>, StoreError> {
         self.int_opt(name)?

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::backends::{BackendEdit, BackendRow};
 use super::catalogue::Model;
 use super::customers::{CustomerEdit, NewCustomer};
+use super::deployments::DeploymentRow;
 use super::error::StoreError;
 use super::keys::{KeyEdit, NewKey};
 use super::operators::{NewOperator, OperatorEdit};
@@ -21,7 +22,9 @@ use super::options::Engine;
 use super::providers::{NewInvitation, NewProvider, ProviderEdit};
 use super::row::Columns;
 use super::trail::Trail;
-use super::{Store, backends, catalogue, customers, keys, operators, providers, settings, trail};
+use super::{
+    Store, backends, catalogue, customers, deployments, keys, operators, providers, settings, trail,
+};
 use crate::domain::{BackendId, CustomerId, KeyId, ProviderId, Tier};
 use crate::ledger::Price;
 
@@ -72,6 +75,24 @@ pub enum Change {
         expected: Option<u64>,
         /// How.
         edit: ProviderEdit,
+    },
+    /// Something that a provider's agent shall run.
+    NewDeployment(DeploymentRow),
+    /// More or fewer instances of it.
+    ScaleDeployment {
+        /// Which.
+        id: String,
+        /// The version read.
+        expected: Option<u64>,
+        /// How many.
+        replicas: u32,
+    },
+    /// A deployment that goes.
+    RemoveDeployment {
+        /// Which.
+        id: String,
+        /// The version read.
+        expected: Option<u64>,
     },
     /// A new invitation.
     NewInvitation(NewInvitation),
@@ -165,6 +186,8 @@ pub enum Counter {
     Providers,
     /// Invitations.
     Invitations,
+    /// What providers' agents shall run.
+    Deployments,
 }
 
 /// The one connection of admin writes.
@@ -196,6 +219,7 @@ impl Counter {
             Self::Settings => "settings",
             Self::Providers => "providers",
             Self::Invitations => "invitations",
+            Self::Deployments => "deployments",
         }
     }
 }
@@ -342,6 +366,11 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
         Change::EditProvider { id, expected, edit } => {
             providers::edit(conn, id, *expected, edit).await
         }
+        Change::NewDeployment(new) => deployments::insert(conn, new).await,
+        Change::ScaleDeployment { id, expected, replicas } => {
+            deployments::scale(conn, id, *expected, *replicas).await
+        }
+        Change::RemoveDeployment { id, expected } => deployments::remove(conn, id, *expected).await,
         Change::NewInvitation(new) => providers::invite(conn, new).await,
         Change::WithdrawInvitation { id, expected, at_ms } => {
             providers::withdraw(conn, id, *expected, *at_ms).await

@@ -4,6 +4,7 @@ pub(super) mod audit;
 pub(super) mod backends;
 pub(super) mod catalogue;
 pub(super) mod customers;
+pub(super) mod deployments;
 pub(super) mod events;
 pub(super) mod hosts;
 pub(super) mod keys;

@@ -12,6 +12,7 @@ mod catalogue;
 mod change;
 mod context;
 mod customers;
+mod deployments;
 mod format;
 mod history;
 mod hosts;

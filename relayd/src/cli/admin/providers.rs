@@ -11,6 +11,7 @@ use relay_proto::admin::v1::providers_update::Update;
 use super::Problem;
 use super::args::{ChangeArgs, Interval, Limit, ReasonedArgs};
 use super::change;
+use super::deployments::{self, DeployArgs};
 use super::format::Column::{Left, Right};
 use super::format::{Table, millis, or_dash, pairs, plain, time};
 use super::link::{Link, Wire};
@@ -97,6 +98,31 @@ pub(super) enum ProvidersVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Have its agent run a model from one of the agent's own templates.
+    Deploy(DeployArgs),
+    /// Run more or fewer instances of a deployment.
+    Scale {
+        /// The deployment's id.
+        deployment: String,
+        /// How many instances.
+        replicas: u32,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// End a deployment.
+    Undeploy {
+        /// The deployment's id.
+        deployment: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// What agents run on demand.
+    Deployments {
+        /// Of this provider alone.
+        provider: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// Make an invitation; its token is shown once.
     Invite {
         /// What it is for.
@@ -163,6 +189,16 @@ pub(super) async fn run(link: &Link, verb: ProvidersVerb, show: &mut Show) -> Re
         }
         ProvidersVerb::Withdraw { invitation, change } => {
             withdraw(link, &client, &invitation, change.into(), show).await
+        }
+        ProvidersVerb::Deploy(args) => deployments::deploy(link, args, show).await,
+        ProvidersVerb::Scale { deployment, replicas, change } => {
+            deployments::scale(link, &deployment, replicas, &change, show).await
+        }
+        ProvidersVerb::Undeploy { deployment, change } => {
+            deployments::undeploy(link, &deployment, &change, show).await
+        }
+        ProvidersVerb::Deployments { provider, limit } => {
+            deployments::list(link, provider, limit, show).await
         }
         verb => decide(link, &client, verb, show).await,
     }
@@ -421,6 +457,9 @@ fn detail(provider: &proto::Provider) -> String {
             engine.max_concurrency,
             or_dash(&engine.state),
         ));
+        if let Some(load) = load(engine) {
+            text.push_str(&format!("\n  says of itself: {load}"));
+        }
         for model in &engine.models {
             let sold = if model.model.is_empty() { "not sold here" } else { &model.model };
             text.push_str(&format!("\n  {} -> {}", plain(&model.upstream), plain(sold)));
@@ -447,6 +486,18 @@ fn gpus(provider: &proto::Provider) -> String {
         memory => format!("{}x {} {memory} MiB", gpu.count, gpu.name),
     });
     or_dash(&each.collect::<Vec<_>>().join(", "))
+}
+
+/// An engine's queue and cache by its own word, as far as it tells.
+fn load(engine: &proto::ProviderEngine) -> Option<String> {
+    let told = [
+        engine.engine_running.map(|count| format!("{count} running")),
+        engine.engine_waiting.map(|count| format!("{count} waiting")),
+        engine.kv_cache_milli.map(|milli| format!("KV cache {}.{} %", milli / 10, milli % 10)),
+        engine.loaded_models.map(|count| format!("{count} models in memory")),
+    ];
+    let told: Vec<_> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 fn invitation_cells(row: &proto::Invitation) -> Vec<String> {

@@ -6,7 +6,7 @@ use crate::engines::AgentAddress;
 use crate::events::{EventKind, Severity};
 use crate::store::{
     BackendModel, BackendRow, Change, IntakeRow, OfferRow, ProviderEdit, ProviderRow, StoreError,
-    Trail,
+    Trail, Versioned,
 };
 
 /// Share of requests that a provider's engine begins with, as any backend's.
@@ -88,6 +88,9 @@ impl Providers {
         } else {
             changes.extend(self.no_backends_of(id).await?);
         }
+        if to == ProviderState::Left {
+            changes.extend(self.no_deployments_of(id).await?);
+        }
         self.0.store.write(changes, trail).await?;
         let (kind, severity) = decision.told();
         let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -96,6 +99,7 @@ impl Providers {
             self.end_session(id);
         }
         self.changed();
+        self.stir(id);
         self.0.catalogue.reload().await?;
         Ok(self.get(id).await?)
     }
@@ -106,7 +110,6 @@ impl Providers {
         let existing = self.0.store.backends().await?;
         let mut changes = Vec::new();
         for offer in &row.presented.engines {
-            let address = AgentAddress { provider: row.id.clone(), engine: offer.name.clone() };
             let found = evidence.engines.iter().find(|engine| engine.name == offer.name);
             let served = found.into_iter().flat_map(|engine| &engine.models);
             let models: Vec<_> = served
@@ -118,24 +121,9 @@ impl Providers {
             if models.is_empty() {
                 continue;
             }
-            let url = address.to_string();
-            let taken =
-                |id: &BackendId| existing.iter().any(|b| b.row.id == *id && b.row.url != url);
-            let Some(id) = name(row, offer).into_iter().find(|id| !taken(id)) else { continue };
-            let most = row.max_concurrency.unwrap_or(u32::MAX);
-            let backend = BackendRow {
-                id,
-                url,
-                dialect: offer.dialect.clone(),
-                engine: offer.kind.clone(),
-                max_concurrency: offer.max_concurrency.min(most).max(1),
-                queue: QUEUE,
-                weight: WEIGHT,
-                intake: IntakeRow::Open,
-                credential_file: None,
-                models,
-            };
-            changes.push(Change::PutBackend { backend, expected: None });
+            if let Some(backend) = backend(row, offer, models, &existing) {
+                changes.push(Change::PutBackend { backend, expected: None });
+            }
         }
         Ok(changes)
     }
@@ -148,6 +136,32 @@ impl Providers {
         let gone = existing.into_iter().filter(|known| theirs(&known.row.url));
         Ok(gone.map(|known| Change::RemoveBackend { id: known.row.id, expected: None }).collect())
     }
+}
+
+/// The backend of a provider's engine; none where every name for it is another backend's.
+pub(super) fn backend(
+    row: &ProviderRow,
+    offer: &OfferRow,
+    models: Vec<BackendModel>,
+    existing: &[Versioned<BackendRow>],
+) -> Option<BackendRow> {
+    let address = AgentAddress { provider: row.id.clone(), engine: offer.name.clone() };
+    let url = address.to_string();
+    let taken = |id: &BackendId| existing.iter().any(|b| b.row.id == *id && b.row.url != url);
+    let id = name(row, offer).into_iter().find(|id| !taken(id))?;
+    let most = row.max_concurrency.unwrap_or(u32::MAX);
+    Some(BackendRow {
+        id,
+        url,
+        dialect: offer.dialect.clone(),
+        engine: offer.kind.clone(),
+        max_concurrency: offer.max_concurrency.min(most).max(1),
+        queue: QUEUE,
+        weight: WEIGHT,
+        intake: IntakeRow::Open,
+        credential_file: None,
+        models,
+    })
 }
 
 /// What a provider's engine may be called: after the host, or after the provider where another

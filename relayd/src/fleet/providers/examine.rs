@@ -116,7 +116,7 @@ impl Providers {
 
 /// The model of the catalogue that an engine's model would be sold as: the one of that name, or
 /// the one that another backend serves under that name.
-fn sold_as(
+pub(super) fn sold_as(
     catalogue: &CatalogueSnapshot,
     backends: &[Versioned<BackendRow>],
     upstream: &str,

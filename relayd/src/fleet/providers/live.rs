@@ -1,12 +1,15 @@
 //! Sessions: what is known of a provider only while its agent is connected.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Providers, now_ms};
 use crate::domain::{HostReport, ProviderId};
-use crate::engines::{Filled, Uplink};
+use crate::engines::{EngineLoad, Filled, Uplink};
 use crate::events::{EventKind, Severity};
 use crate::hosts::Heard;
 use crate::store::ProviderRow;
@@ -24,6 +27,40 @@ pub struct EngineReport {
     pub running: u32,
     /// What it lists.
     pub models: Vec<String>,
+    /// Its queue and cache, by its own metrics.
+    pub load: EngineLoad,
+    /// The deployment that it is an instance of; empty for one that the provider offers.
+    pub deployment: String,
+    /// What an instance is and speaks, and the requests that it runs at once.
+    pub kind: String,
+    /// See `kind`.
+    pub dialect: String,
+    /// See `kind`.
+    pub max_concurrency: u32,
+}
+
+/// How a deployment is, by the agent's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeploymentReport {
+    /// Which.
+    pub id: String,
+    /// How many instances the agent keeps.
+    pub replicas: u32,
+    /// Each of them.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// How an instance is, by the agent's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceReport {
+    /// Its name among the engines.
+    pub engine: String,
+    /// starting, loading, pulling, up, resting or stopped.
+    pub state: String,
+    /// Why, or how far it is.
+    pub reason: String,
+    /// The last lines of its output.
+    pub lines: Vec<String>,
 }
 
 /// What an agent tells at one moment.
@@ -33,7 +70,12 @@ pub struct Report {
     pub engines: Vec<EngineReport>,
     /// Its host; none where it tells nothing of it.
     pub host: Option<Heard>,
+    /// What it runs for us.
+    pub deployments: Vec<DeploymentReport>,
 }
+
+/// Why an agent will not run a deployment, and in which version, by the deployment's id.
+pub(super) type Refusals = HashMap<String, (u64, String)>;
 
 /// A provider's session, as it can be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +98,11 @@ pub(super) struct Live {
     /// What its host is called.
     name: String,
     view: LiveProvider,
+    /// What it runs for us; none before its first word.
+    deployments: Option<Vec<DeploymentReport>>,
+    refusals: Refusals,
+    /// What is wanted or what is told of deployments changed.
+    stirred: Arc<Notify>,
 }
 
 /// A session. Dropping it ends what is known of the provider, unless a newer one began.
@@ -63,6 +110,7 @@ pub struct Session {
     providers: Providers,
     row: ProviderRow,
     token: CancellationToken,
+    stirred: Arc<Notify>,
     filled: Option<Filled>,
 }
 
@@ -73,6 +121,11 @@ impl Live {
 
     pub(super) const fn host(&self) -> Option<&Heard> {
         self.view.host.as_ref()
+    }
+
+    /// What it runs for us and what it refused; none before its first word.
+    pub(super) fn deployed(&self) -> Option<(Vec<DeploymentReport>, Refusals)> {
+        Some((self.deployments.clone()?, self.refusals.clone()))
     }
 
     pub(super) fn end(&self) {
@@ -91,7 +144,15 @@ impl Providers {
             heard_at_ms: connected_at_ms,
             ..LiveProvider::default()
         };
-        let live = Live { token: token.clone(), name: row.presented.name.clone(), view };
+        let stirred = Arc::new(Notify::new());
+        let live = Live {
+            token: token.clone(),
+            name: row.presented.name.clone(),
+            view,
+            deployments: None,
+            refusals: Refusals::new(),
+            stirred: Arc::clone(&stirred),
+        };
         if let Some(before) = self.live().insert(row.id.clone(), live) {
             before.end();
         }
@@ -99,7 +160,7 @@ impl Providers {
         self.0.fleet.uplink_changed(&row.id);
         self.tell(EventKind::ProviderConnected, Severity::Info, &row, "is connected");
         self.changed();
-        Session { providers: self.clone(), row, token, filled: Some(filled) }
+        Session { providers: self.clone(), row, token, stirred, filled: Some(filled) }
     }
 
     /// The hosts of all providers whose agents are connected and tell of them: whose, what it is
@@ -113,6 +174,13 @@ impl Providers {
             Some((id.clone(), live.name.clone(), host.report(now)))
         });
         told.collect()
+    }
+
+    /// What is wanted of a provider's agent changed: its session looks at once.
+    pub(super) fn stir(&self, id: &ProviderId) {
+        if let Some(live) = self.live().get(id) {
+            live.stirred.notify_one();
+        }
     }
 
     /// Ends the session of a provider, if there is one.
@@ -135,6 +203,21 @@ impl Session {
         self.token.cancelled().await;
     }
 
+    /// Resolves when what is wanted of the agent, or what it tells of deployments, changed.
+    pub async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// The agent will not run a deployment of that version.
+    pub fn refused(&self, id: &str, version: u64, why: String) {
+        let text = format!("refuses deployment {id}: {why}");
+        self.providers.tell(EventKind::DeploymentRefused, Severity::Warning, &self.row, &text);
+        let mut all = self.providers.live();
+        if let Some(live) = all.get_mut(&self.row.id) {
+            live.refusals.insert(id.to_owned(), (version, why));
+        }
+    }
+
     /// Takes what the agent reports.
     pub fn heard(&self, report: Report) {
         let differs = {
@@ -145,7 +228,22 @@ impl Session {
             }
             let Some(live) = all.get_mut(&self.row.id) else { return };
             live.view.heard_at_ms = now_ms();
-            let Report { engines, host } = report;
+            let Report { engines, host, deployments } = report;
+            let instances = |engines: &[EngineReport]| -> Vec<(String, String, Vec<String>)> {
+                let ours = engines.iter().filter(|engine| !engine.deployment.is_empty());
+                ours.map(|e| (e.name.clone(), e.state.clone(), e.models.clone())).collect()
+            };
+            let told = |all: &[DeploymentReport]| -> Vec<(String, u32)> {
+                all.iter().map(|told| (told.id.clone(), told.replicas)).collect()
+            };
+            let same = live.deployments.as_deref().is_some_and(|before| {
+                told(before) == told(&deployments)
+                    && instances(&live.view.engines) == instances(&engines)
+            });
+            if !same {
+                live.stirred.notify_one();
+            }
+            live.deployments = Some(deployments);
             // A host changes with every word; who watches hosts asks for them at their own pace.
             live.view.host = host;
             let differs = live.view.engines != engines;

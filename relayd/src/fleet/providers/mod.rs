@@ -11,6 +11,7 @@
 
 mod decide;
 mod declared;
+mod deploy;
 mod evidence;
 mod examine;
 mod greet;
@@ -22,9 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 pub use decide::Decision;
+pub use deploy::{Deployment, Order};
 pub use evidence::{Benchmark, EngineEvidence, Evidence, ModelEvidence};
 pub use greet::{Greeting, Refusal, RefusalKind};
-pub use live::{EngineReport, LiveProvider, Report, Session};
+pub use live::{DeploymentReport, EngineReport, InstanceReport, LiveProvider, Report, Session};
 
 use super::Fleet;
 use crate::catalogue::Catalogue;
@@ -122,6 +124,7 @@ impl Providers {
         }
         self.0.store.write(changes, trail).await?;
         self.changed();
+        self.stir(id);
         self.0.catalogue.reload().await?;
         Ok(self.get(id).await?)
     }

@@ -1,0 +1,291 @@
+//! Deployments: what a provider's agent shall run, what it is told to, and the backends that come
+//! of it.
+//!
+//! The store holds what is wanted. A session compares that with what the agent tells and sends the
+//! difference, so that a lost order, a restart on either side and a change on another replica all
+//! end in the same state. The agent decides by its own templates; its refusal is kept until what
+//! is wanted changes.
+
+use std::collections::BTreeSet;
+
+use super::decide::backend;
+use super::examine::sold_as;
+use super::live::{DeploymentReport, EngineReport};
+use super::{Providers, Session};
+use crate::domain::{Code, Fault, ProviderId, ProviderState};
+use crate::engines::{AgentAddress, Dialect, EngineKind, is_engine_name};
+use crate::events::{EventKind, Severity};
+use crate::store::{
+    BackendModel, BackendRow, Change, DeploymentRow, OfferRow, ProviderRow, StoreError, Trail,
+    Versioned,
+};
+
+/// Most deployments of one provider.
+const DEPLOYMENTS_MAX: usize = 16;
+
+/// A deployment, as it is wanted and as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// What is wanted.
+    pub row: DeploymentRow,
+    /// What its agent tells of it; none while it is away or does not know it.
+    pub live: Option<DeploymentReport>,
+    /// Why its agent will not run it.
+    pub refused: Option<String>,
+}
+
+/// What an agent is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Run this.
+    Deploy(DeploymentRow),
+    /// Run that no more.
+    Remove(String),
+}
+
+impl Providers {
+    /// Every deployment, or a provider's, by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn deployments(
+        &self,
+        provider: Option<&ProviderId>,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let rows = self.0.store.deployments(provider).await?;
+        Ok(rows.into_iter().map(|row| self.with_live(row)).collect())
+    }
+
+    /// One deployment.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], and when the store cannot be read.
+    pub async fn deployment(&self, id: &str) -> Result<Deployment, StoreError> {
+        Ok(self.with_live(self.0.store.deployment(id).await?))
+    }
+
+    /// Wants something run.
+    ///
+    /// # Errors
+    /// [`Code::FailedPrecondition`] where the provider is not approved or runs as many already.
+    pub async fn deploy(
+        &self,
+        new: DeploymentRow,
+        trail: Option<Trail>,
+    ) -> Result<Deployment, Fault> {
+        let row = self.0.store.provider(&new.provider).await?;
+        if !row.state.serves() {
+            let text = format!("the provider is {} and not approved", row.state);
+            return Err(Fault::new(Code::FailedPrecondition, text));
+        }
+        if self.0.store.deployments(Some(&new.provider)).await?.len() >= DEPLOYMENTS_MAX {
+            let text = format!("a provider runs at most {DEPLOYMENTS_MAX} deployments");
+            return Err(Fault::new(Code::FailedPrecondition, text));
+        }
+        let id = new.id.clone();
+        let text = format!("is to run {} of template {}", new.model, new.template);
+        self.0.store.write(vec![Change::NewDeployment(new)], trail).await?;
+        self.tell(EventKind::DeploymentChanged, Severity::Info, &row, &text);
+        self.stir(&row.id);
+        Ok(self.deployment(&id).await?)
+    }
+
+    /// Wants more or fewer instances.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], [`Code::VersionConflict`].
+    pub async fn scale(
+        &self,
+        id: &str,
+        replicas: u32,
+        expected: Option<u64>,
+        trail: Option<Trail>,
+    ) -> Result<Deployment, Fault> {
+        let known = self.0.store.deployment(id).await?;
+        let row = self.0.store.provider(&known.provider).await?;
+        let change = Change::ScaleDeployment { id: id.to_owned(), expected, replicas };
+        self.0.store.write(vec![change], trail).await?;
+        let text = format!("is to run {replicas} of {}", known.model);
+        self.tell(EventKind::DeploymentChanged, Severity::Info, &row, &text);
+        self.stir(&row.id);
+        Ok(self.deployment(id).await?)
+    }
+
+    /// Wants it no more. Its instances take no new request and end; what it was is returned.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], [`Code::VersionConflict`].
+    pub async fn undeploy(
+        &self,
+        id: &str,
+        expected: Option<u64>,
+        trail: Option<Trail>,
+    ) -> Result<Deployment, Fault> {
+        let known = self.deployment(id).await?;
+        let row = self.0.store.provider(&known.row.provider).await?;
+        let change = Change::RemoveDeployment { id: id.to_owned(), expected };
+        self.0.store.write(vec![change], trail).await?;
+        let text = format!("is to run {} no more", known.row.model);
+        self.tell(EventKind::DeploymentChanged, Severity::Info, &row, &text);
+        self.stir(&row.id);
+        Ok(known)
+    }
+
+    /// What a session's agent is to be told, by what it told last; nothing before its first word.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn orders(&self, session: &Session) -> Result<Vec<Order>, StoreError> {
+        let id = session.provider();
+        let Some((told, refusals)) = self.live().get(id).and_then(super::live::Live::deployed)
+        else {
+            return Ok(Vec::new());
+        };
+        let serves = self.0.store.provider(id).await?.state == ProviderState::Approved;
+        let wanted = self.0.store.deployments(Some(id)).await?;
+        let mut orders = Vec::new();
+        for row in &wanted {
+            let runs = told.iter().any(|told| told.id == row.id && told.replicas == row.replicas);
+            let refused = refusals.get(&row.id).is_some_and(|(version, _)| *version == row.version);
+            if serves && !runs && !refused {
+                orders.push(Order::Deploy(row.clone()));
+            }
+        }
+        for told in &told {
+            if wanted.iter().all(|row| row.id != told.id) {
+                orders.push(Order::Remove(told.id.clone()));
+            }
+        }
+        Ok(orders)
+    }
+
+    /// Makes the backends of a provider's instances follow from what is wanted and what its agent
+    /// tells: one for each instance that was up once, until it goes.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn settle_instances(&self, id: &ProviderId) -> Result<(), StoreError> {
+        let engines = match self.live().get(id) {
+            Some(live) if live.deployed().is_some() => live.view().engines,
+            _ => return Ok(()),
+        };
+        let row = self.0.store.provider(id).await?;
+        if !row.state.serves() {
+            return Ok(());
+        }
+        let wanted = self.0.store.deployments(Some(id)).await?;
+        let existing = self.0.store.backends().await?;
+        let catalogue = self.0.catalogue.snapshot();
+        let named = |upstream: &str| sold_as(&catalogue, &existing, upstream);
+        let mut changes = Vec::new();
+        let mut kept = BTreeSet::new();
+        for deployment in &wanted {
+            let theirs = engines.iter().filter(|engine| engine.deployment == deployment.id);
+            let most = usize::try_from(deployment.replicas).unwrap_or(usize::MAX);
+            let Some(model) = named(&deployment.model) else { continue };
+            for engine in theirs.filter(|engine| engine.state != DRAINING).take(most) {
+                let address = AgentAddress { provider: id.clone(), engine: engine.name.clone() };
+                let url = address.to_string();
+                let known = existing.iter().find(|known| known.row.url == url);
+                let Some(upstream) = upstream(engine, &deployment.model) else {
+                    // It lists nothing while it is loaded; what stands may stand.
+                    kept.extend(known.map(|_| url));
+                    continue;
+                };
+                let served = BackendModel { model: model.clone(), upstream: upstream.to_owned() };
+                if let Some(fresh) = instance(&row, engine, served, &existing)
+                    && (known.is_some() || engine.state == UP)
+                {
+                    kept.insert(url);
+                    if known.is_none_or(|known| differs(&known.row, &fresh)) {
+                        changes.push(Change::PutBackend { backend: fresh, expected: None });
+                    }
+                }
+            }
+        }
+        for known in &existing {
+            let Ok(address) = known.row.url.parse::<AgentAddress>() else { continue };
+            let offered = row.presented.engines.iter().any(|offer| offer.name == address.engine);
+            if address.provider == *id && !offered && !kept.contains(&known.row.url) {
+                let id = known.row.id.clone();
+                changes.push(Change::RemoveBackend { id, expected: None });
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.0.store.write(changes, None).await?;
+        self.changed();
+        if let Err(error) = self.0.catalogue.reload().await {
+            tracing::warn!(provider = %id, %error, "the fleet did not take a provider's instances");
+        }
+        Ok(())
+    }
+
+    /// What takes a provider's deployments away.
+    pub(super) async fn no_deployments_of(
+        &self,
+        id: &ProviderId,
+    ) -> Result<Vec<Change>, StoreError> {
+        let all = self.0.store.deployments(Some(id)).await?;
+        let gone = |row: DeploymentRow| Change::RemoveDeployment { id: row.id, expected: None };
+        Ok(all.into_iter().map(gone).collect())
+    }
+
+    fn with_live(&self, row: DeploymentRow) -> Deployment {
+        let all = self.live();
+        let deployed = all.get(&row.provider).and_then(super::live::Live::deployed);
+        let (told, mut refusals) = deployed.unwrap_or_default();
+        Deployment {
+            live: told.into_iter().find(|told| told.id == row.id),
+            refused: refusals
+                .remove(&row.id)
+                .and_then(|(version, why)| (version == row.version).then_some(why)),
+            row,
+        }
+    }
+}
+
+/// Words of an agent's engines.
+const UP: &str = "up";
+const DRAINING: &str = "draining";
+
+/// What an instance calls the model that it was started for.
+fn upstream<'a>(engine: &'a EngineReport, model: &str) -> Option<&'a str> {
+    match engine.models.as_slice() {
+        [only] => Some(only),
+        several => several.iter().find(|listed| *listed == model).map(String::as_str),
+    }
+}
+
+/// The backend of an instance; none for one whose description is out of bounds.
+fn instance(
+    row: &ProviderRow,
+    engine: &EngineReport,
+    served: BackendModel,
+    existing: &[Versioned<BackendRow>],
+) -> Option<BackendRow> {
+    let known = engine.kind.parse::<EngineKind>().is_ok_and(|kind| kind != EngineKind::Commercial)
+        && engine.dialect.parse::<Dialect>().is_ok();
+    let fits = (1..=super::super::CONCURRENCY_MAX).contains(&engine.max_concurrency);
+    let taken = row.presented.engines.iter().any(|offer| offer.name == engine.name);
+    if !known || !fits || taken || !is_engine_name(&engine.name) {
+        return None;
+    }
+    let offer = OfferRow {
+        name: engine.name.clone(),
+        kind: engine.kind.clone(),
+        dialect: engine.dialect.clone(),
+        models: Vec::new(),
+        max_concurrency: engine.max_concurrency,
+    };
+    backend(row, &offer, vec![served], existing)
+}
+
+/// Whether a backend is to be written anew. Its intake, queue and weight are the operator's.
+fn differs(known: &BackendRow, fresh: &BackendRow) -> bool {
+    known.models != fresh.models
+        || known.dialect != fresh.dialect
+        || known.engine != fresh.engine
+        || known.max_concurrency != fresh.max_concurrency
+}

@@ -1,0 +1,139 @@
+//! What providers' agents shall run. How it fares is not stored.
+
+use std::collections::BTreeMap;
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::Store;
+use super::error::StoreError;
+use super::row::Columns;
+use super::write::{Counter, bump, expect_version, json};
+use crate::domain::ProviderId;
+
+/// Most deployments that are read at once.
+pub const DEPLOYMENTS_MAX: i64 = 10_000;
+
+const COLUMNS: &str =
+    "id, provider, template, model, parameters, replicas, created_by, created_ms, version";
+
+/// A model that a provider's agent shall run from one of its own templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentRow {
+    /// Its id, `dep_` and 16 hex digits.
+    pub id: String,
+    /// Whose agent.
+    pub provider: ProviderId,
+    /// The agent's name of the template.
+    pub template: String,
+    /// The template's name of the model.
+    pub model: String,
+    /// Values of the template's parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// How many instances, 1 to 64.
+    pub replicas: u32,
+    /// Who made it.
+    pub created_by: String,
+    /// When, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Counts the changes, from 1.
+    pub version: u64,
+}
+
+impl Store {
+    /// Every deployment by id, or a provider's, at most [`DEPLOYMENTS_MAX`].
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn deployments(
+        &self,
+        provider: Option<&ProviderId>,
+    ) -> Result<Vec<DeploymentRow>, StoreError> {
+        let text = format!(
+            "select {COLUMNS} from deployment where $1 = '' or provider = $1 order by id limit $2"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(provider.map_or("", ProviderId::as_str))
+            .bind(DEPLOYMENTS_MAX);
+        query.fetch_all(self.reader()).await?.iter().map(read).collect()
+    }
+
+    /// One deployment.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and as every read.
+    pub async fn deployment(&self, id: &str) -> Result<DeploymentRow, StoreError> {
+        let text = format!("select {COLUMNS} from deployment where id = $1");
+        let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id);
+        let row = query.fetch_optional(self.reader()).await?;
+        row.as_ref().map(read).ok_or(StoreError::NotFound("deployment"))?
+    }
+}
+
+fn read(row: &AnyRow) -> Result<DeploymentRow, StoreError> {
+    Ok(DeploymentRow {
+        id: row.text("id")?,
+        provider: row.parse("provider")?,
+        template: row.text("template")?,
+        model: row.text("model")?,
+        parameters: row.json("parameters")?,
+        replicas: row.u32("replicas")?,
+        created_by: row.text("created_by")?,
+        created_ms: row.int("created_ms")?,
+        version: row.count("version")?,
+    })
+}
+
+pub(super) async fn insert(
+    conn: &mut AnyConnection,
+    new: &DeploymentRow,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Deployments).await?;
+    sqlx::query(
+        "insert into deployment (id, provider, template, model, parameters, replicas, created_by,
+            created_ms, version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
+    )
+    .bind(&new.id)
+    .bind(new.provider.as_str())
+    .bind(&new.template)
+    .bind(&new.model)
+    .bind(json(&new.parameters))
+    .bind(i64::from(new.replicas))
+    .bind(&new.created_by)
+    .bind(new.created_ms)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn scale(
+    conn: &mut AnyConnection,
+    id: &str,
+    expected: Option<u64>,
+    replicas: u32,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Deployments).await?;
+    let row = sqlx::query(
+        "update deployment set replicas = $2, version = version + 1 where id = $1
+         returning version",
+    )
+    .bind(id)
+    .bind(i64::from(replicas))
+    .fetch_optional(conn)
+    .await?;
+    expect_version("deployment", row.as_ref(), expected)
+}
+
+pub(super) async fn remove(
+    conn: &mut AnyConnection,
+    id: &str,
+    expected: Option<u64>,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Deployments).await?;
+    let row = sqlx::query("delete from deployment where id = $1 returning version + 1 as version")
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    expect_version("deployment", row.as_ref(), expected)
+}

@@ -1,0 +1,116 @@
+//! Deployments: a model is started on a provider's host by its agent, serves, grows and goes.
+
+use std::io::Write as _;
+
+use relay_tests::{Agent, Caller, Llama, Relay, RelayOptions, Route, eventually};
+use serde_json::Value;
+
+/// The backends of the provider's instances.
+fn instances(relay: &Relay, agent: &Agent) -> Vec<Value> {
+    let all = relay.admin(&["backends", "list"]).unwrap();
+    let all = all["backends"].as_array().unwrap().clone();
+    let ours = |backend: &Value| {
+        backend["provider_id"] == agent.provider.as_str()
+            && backend["backend_id"].as_str().unwrap().contains(".llama-")
+    };
+    all.into_iter().filter(ours).collect()
+}
+
+async fn serving(relay: &Relay, agent: &Agent, count: usize) -> Vec<Value> {
+    let what = format!("{count} instances to serve");
+    let found = eventually(&what, async || {
+        let found = instances(relay, agent);
+        let up = found.iter().filter(|backend| backend["state"] == "up").count();
+        Ok((found.len() == count && up == count).then_some(found))
+    });
+    found.await.unwrap_or_else(|error| {
+        panic!("{error:#}\n{:?}\n{}", relay.admin(&["providers", "deployments"]), agent.said())
+    })
+}
+
+#[tokio::test]
+async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
+    let (own, theirs) = (Llama::start().unwrap(), Llama::start().unwrap());
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let ready = relay.dir().join("ready.json");
+    let mut agent = Agent::join(&ready, "gpu-1", &[&theirs.url], &[]).unwrap();
+    let file = agent.folder().join("agent.toml");
+    let mut file = std::fs::File::options().append(true).open(file).unwrap();
+    file.write_all(Llama::template().unwrap().as_bytes()).unwrap();
+    agent.run().unwrap();
+    let who = agent.provider.clone();
+    eventually("its examination", async || {
+        let Ok(found) = relay.admin(&["providers", "show", &who]) else { return Ok(None) };
+        Ok((found["state"] == "pending").then_some(()))
+    })
+    .await
+    .unwrap();
+    let deploy = |rest: &[&str]| {
+        let mut words = vec!["providers", "deploy", &who, "--template", "llama"];
+        words.extend(rest);
+        relay.admin(&words)
+    };
+    let early = deploy(&["--model", "relay-tiny"]).unwrap_err().to_string();
+    assert!(early.contains("not approved"), "{early}");
+    relay.admin(&["providers", "approve", &who]).unwrap();
+
+    // What the owner's template does not allow, the agent refuses, and says why.
+    for (rest, why) in [
+        (vec!["--model", "../relay-tiny"], "no such model"),
+        (vec!["--model", "relay-tiny", "--set", "slots=9"], "from 1 to 8"),
+        (vec!["--model", "relay-tiny", "--replicas", "3"], "at most 2 instances"),
+    ] {
+        let made = deploy(&rest).unwrap();
+        let id = made["deployment_id"].as_str().unwrap().to_owned();
+        eventually(why, async || {
+            let all = relay.admin(&["providers", "deployments", &who])?;
+            let found = all["deployments"][0].clone();
+            let said = found["state_reason"].as_str().unwrap_or_default().contains(why);
+            Ok((found["state"] == "refused" && said).then_some(()))
+        })
+        .await
+        .unwrap();
+        relay.admin(&["providers", "undeploy", &id]).unwrap();
+    }
+    assert!(instances(&relay, &agent).is_empty());
+
+    let made = deploy(&["--model", "relay-tiny", "--set", "slots=2"]).unwrap();
+    let id = made["deployment_id"].as_str().unwrap().to_owned();
+    serving(&relay, &agent, 1).await;
+    let shown = relay.admin(&["providers", "show", &who]).unwrap();
+    let engines = shown["engines"].as_array().unwrap();
+    let instance = engines.iter().find(|engine| engine["deployment_id"] == id.as_str()).unwrap();
+    assert_eq!((&instance["engine_running"], &instance["engine_waiting"]), (&0.into(), &0.into()));
+    assert_eq!(instance["kv_cache_milli"], Value::Null, "llama.cpp does not tell");
+
+    relay.admin(&["providers", "scale", &id, "2"]).unwrap();
+    let two = serving(&relay, &agent, 2).await;
+    // Whoever else serves the model is out of the way.
+    let all = relay.admin(&["backends", "list"]).unwrap();
+    for backend in all["backends"].as_array().unwrap() {
+        if !two.iter().any(|instance| instance["backend_id"] == backend["backend_id"]) {
+            relay.admin(&["backends", "cordon", backend["backend_id"].as_str().unwrap()]).unwrap();
+        }
+    }
+    let caller = Caller::of(&relay);
+    let model = relay.ready.models[0].clone();
+    eventually("both to have answered", async || {
+        let body = Route::Openai.body(&model, 4, false);
+        let answer = caller.chat(Route::Openai, &body).await?;
+        anyhow::ensure!(answer.status == 200, "{}", answer.text);
+        let asked = |backend: &Value| backend["requests"].as_u64().unwrap_or(0) > 0;
+        Ok(instances(&relay, &agent).iter().all(asked).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    relay.admin(&["providers", "scale", &id, "1"]).unwrap();
+    serving(&relay, &agent, 1).await;
+    relay.admin(&["providers", "undeploy", &id]).unwrap();
+    serving(&relay, &agent, 0).await;
+    let left = relay.admin(&["providers", "deployments", &who]).unwrap();
+    assert_eq!(left["deployments"], serde_json::json!([]));
+    let audit = relay.admin(&["audit", "list", "--object", &id]).unwrap();
+    assert_eq!(audit["entries"][0]["action"], "DeploymentsService/RemoveDeployment", "{audit}");
+    relay.audit().unwrap();
+}
