@@ -106,6 +106,17 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
 
     relay.admin(&["providers", "scale", &id, "1"]).unwrap();
     serving(&relay, &agent, 1).await;
+
+    // The agent dies and its children with it; what is wanted runs again once it is back.
+    agent.kill();
+    eventually("the instance to be gone", async || {
+        let found = instances(&relay, &agent);
+        Ok(found.iter().all(|backend| backend["state"] != "up").then_some(()))
+    })
+    .await
+    .unwrap();
+    agent.run().unwrap();
+    serving(&relay, &agent, 1).await;
     relay.admin(&["providers", "undeploy", &id]).unwrap();
     serving(&relay, &agent, 0).await;
     let left = relay.admin(&["providers", "deployments", &who]).unwrap();

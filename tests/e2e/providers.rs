@@ -231,6 +231,24 @@ async fn a_suspended_provider_serves_no_more_and_a_rejected_one_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_limit_bounds_its_engines_and_leaves_what_an_operator_set() {
+    let own = Scripted::start(tokens(2)).unwrap();
+    let theirs = Scripted::start(tokens(2)).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    let name = approve(&relay, &agent).await;
+    relay.admin(&["backends", "weight", &name, "7"]).unwrap();
+    relay.admin(&["providers", "limit", &agent.provider, "2"]).unwrap();
+    let bounded = eventually("the bound", async || {
+        let found = backends(&relay, &agent).remove(0);
+        Ok((found["max_concurrency"] == 2).then_some(found))
+    });
+    let bounded = bounded.await.unwrap();
+    assert_eq!(bounded["weight"], 7, "{bounded}");
+    assert_eq!(provider(&relay, &agent).unwrap()["max_concurrency"], 2);
+}
+
+#[tokio::test]
 async fn an_invitation_lets_in_as_many_as_it_says() {
     let own = Scripted::start(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();

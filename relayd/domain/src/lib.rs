@@ -6,6 +6,7 @@
 //! deliberately unknown here: the faces decide that, each in one file.
 
 mod amount;
+mod declared;
 mod fault;
 mod gpu;
 mod host;
@@ -17,6 +18,7 @@ mod role;
 mod tier;
 
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
+pub use declared::DeclaredGpu;
 pub use fault::{Code, Fault, FieldError, Loc};
 pub use gpu::{
     CARDS_MAX, Card, CardProcess, CardReading, CardState, CudaVersion, Driver, Gpus, PROCESSES_MAX,

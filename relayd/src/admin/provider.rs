@@ -2,10 +2,10 @@
 
 use relay_proto::admin::v1 as proto;
 
-use crate::domain::ProviderState;
+use crate::domain::{DeclaredGpu, ProviderState};
 use crate::engines::EngineLoad;
 use crate::fleet::{Benchmark, EngineReport, Provider};
-use crate::store::{DeclaredGpu, InvitationRow, OfferRow};
+use crate::store::{InvitationRow, OfferRow};
 
 pub(super) fn provider(found: &Provider) -> proto::Provider {
     let (row, live) = (&found.row, found.live.as_ref());

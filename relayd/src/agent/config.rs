@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::provision::{TEMPLATES_MAX, Template};
 use crate::config::GpuConfig;
-use crate::domain::PayoutAddress;
+use crate::domain::{DeclaredGpu, PayoutAddress};
 use crate::engines::{Dialect, EngineKind, is_engine_name};
 
 /// Most engines of one host: what a hello may name.
@@ -18,12 +18,6 @@ pub const ENGINES_MAX: usize = 32;
 
 /// Longest name of a host, in bytes: with an engine's it still fits a backend's name.
 const NAME_MAX_BYTES: usize = 48;
-
-/// Most kinds of cards, cards of one kind, and the longest name of one, in bytes: what a hello
-/// may declare.
-const GPU_KINDS_MAX: usize = 16;
-const GPU_COUNT_MAX: u32 = 64;
-const GPU_NAME_MAX_BYTES: usize = 64;
 
 /// Largest configuration file, in bytes.
 const FILE_MAX_BYTES: u64 = 256 * 1024;
@@ -81,19 +75,6 @@ pub struct EngineConfig {
     pub dialect: Dialect,
     /// Requests that it runs at once, 1 to 65535.
     pub max_concurrency: u16,
-}
-
-/// Cards of one kind, as their owner declares them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeclaredGpu {
-    /// What they are, as in `RTX 4090`: 1 to 64 printable characters.
-    pub name: String,
-    /// How many, 1 to 64.
-    pub count: u32,
-    /// Memory of each; absent is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_mib: Option<u64>,
 }
 
 /// Why a configuration is refused.
@@ -191,18 +172,8 @@ impl AgentConfig {
         if self.engines.len() > ENGINES_MAX {
             return wrong("engine".to_owned(), format!("at most {ENGINES_MAX}"));
         }
-        if self.declared_gpu.len() > GPU_KINDS_MAX {
-            return wrong("declared_gpu".to_owned(), format!("at most {GPU_KINDS_MAX}"));
-        }
-        for gpu in &self.declared_gpu {
-            let printable = gpu.name.bytes().all(|b| (0x20..0x7f).contains(&b));
-            if gpu.name.trim().is_empty() || gpu.name.len() > GPU_NAME_MAX_BYTES || !printable {
-                let message = "a name of 1 to 64 printable characters".to_owned();
-                return wrong("declared_gpu: name".to_owned(), message);
-            }
-            if !(1..=GPU_COUNT_MAX).contains(&gpu.count) {
-                return wrong("declared_gpu: count".to_owned(), format!("1 to {GPU_COUNT_MAX}"));
-            }
+        if let Err(message) = DeclaredGpu::check(&self.declared_gpu) {
+            return wrong("declared_gpu".to_owned(), message);
         }
         let mut names = BTreeSet::new();
         for engine in &self.engines {

@@ -144,12 +144,17 @@ impl Engines {
 
     /// Whether there is one of that name.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.all().iter().any(|engine| engine.config.name == name)
+        self.find(name).is_some()
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.all().len()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<LocalEngine>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|engine| engine.config.name == name).map(Arc::clone)
     }
 
     fn all(&self) -> Vec<Arc<LocalEngine>> {
@@ -198,7 +203,7 @@ impl Engines {
         let unknown = Refused { status: StatusCode::NOT_FOUND, why: "no such engine or route" };
         let path = request.uri().path().strip_prefix("/engine/").ok_or(unknown)?;
         let (name, _) = path.split_once('/').ok_or(unknown)?;
-        let engine = self.all().into_iter().find(|e| e.config.name == name).ok_or(unknown)?;
+        let engine = self.find(name).ok_or(unknown)?;
         let path = &path[name.len()..];
         if request.uri().query().is_some()
             || !allowed(engine.config.dialect, request.method(), path)

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{AgentConfig, ConfigError, DeclaredGpu, ENGINES_MAX, EngineConfig};
+pub use config::{AgentConfig, ConfigError, ENGINES_MAX, EngineConfig};
 pub use dial::DialError;
 pub use provision::{Parameter, Template};
 

@@ -11,9 +11,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::config::DeclaredGpu;
 use super::forward::{EngineFacts, Engines};
 use super::provision::{self, Provision};
+use crate::domain::DeclaredGpu;
 use crate::engines::Probe;
 use crate::gpu::LocalHost;
 use crate::hosts;
@@ -139,9 +139,5 @@ pub(super) fn offered(facts: &EngineFacts) -> proto::OfferedEngine {
 
 /// How declared cards are told in a hello.
 pub(super) fn declared(gpu: &DeclaredGpu) -> proto::DeclaredGpu {
-    proto::DeclaredGpu {
-        name: gpu.name.clone(),
-        count: gpu.count,
-        memory_mib: gpu.memory_mib.unwrap_or(0),
-    }
+    proto::DeclaredGpu { name: gpu.name.clone(), count: gpu.count, memory_mib: gpu.memory_mib }
 }

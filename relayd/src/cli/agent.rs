@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{EXIT_CONFIG, VERSION, output, private, runtime};
-use crate::agent::{self, AgentConfig, DeclaredGpu, ENGINES_MAX, EngineConfig, Told};
+use crate::agent::{self, AgentConfig, ENGINES_MAX, EngineConfig, Told};
 use crate::config::{GpuConfig, TelemetryConfig};
-use crate::domain::{Gpus, PayoutAddress};
+use crate::domain::{DeclaredGpu, Gpus, PayoutAddress};
 use crate::engines;
 use crate::gpu::Sampler;
 use crate::handshake::{ProviderKey, provider_id};
@@ -176,7 +176,10 @@ async fn init(arguments: &InitArgs) -> Result<(), String> {
         output::line(format_args!("engine   {engine}, {} at once", engine.max_concurrency));
     }
     for gpu in &config.declared_gpu {
-        let memory = gpu.memory_mib.map_or(String::new(), |mib| format!(" {mib} MiB"));
+        let memory = match gpu.memory_mib {
+            0 => String::new(),
+            mib => format!(" {mib} MiB"),
+        };
         output::line(format_args!("gpus     {}x {}{memory}", gpu.count, gpu.name));
     }
     output::line(format_args!("next     relayd agent run --dir {}", arguments.dir.display()));
@@ -257,7 +260,7 @@ async fn shown_by_the_driver(config: &GpuConfig) -> Vec<DeclaredGpu> {
     let mut kinds: Vec<DeclaredGpu> = Vec::new();
     for card in gpus.cards() {
         let Some(name) = &card.name else { continue };
-        let memory_mib = card.reading.memory_total_mib;
+        let memory_mib = card.reading.memory_total_mib.unwrap_or(0);
         match kinds.iter_mut().find(|kind| kind.name == *name && kind.memory_mib == memory_mib) {
             Some(kind) => kind.count += 1,
             None => kinds.push(DeclaredGpu { name: name.clone(), count: 1, memory_mib }),
@@ -285,7 +288,11 @@ fn cards(text: &str) -> Result<DeclaredGpu, String> {
     if words.is_empty() {
         return Err(format!("'{text}' names no card: write it as \"2x RTX 4090 24GB\""));
     }
-    Ok(DeclaredGpu { name: words.join(" "), count: count.unwrap_or(1), memory_mib: gigabytes })
+    Ok(DeclaredGpu {
+        name: words.join(" "),
+        count: count.unwrap_or(1),
+        memory_mib: gigabytes.unwrap_or(0),
+    })
 }
 
 fn load(dir: &Path) -> Result<(AgentConfig, ProviderKey), String> {
@@ -362,9 +369,9 @@ mod tests {
             count,
             memory_mib,
         };
-        assert_eq!(cards("2x RTX 4090 24GB"), Ok(card("RTX 4090", 2, Some(24_576))));
-        assert_eq!(cards("H100"), Ok(card("H100", 1, None)));
-        assert_eq!(cards("8x  NVIDIA  H100 80gib"), Ok(card("NVIDIA H100", 8, Some(81_920))));
+        assert_eq!(cards("2x RTX 4090 24GB"), Ok(card("RTX 4090", 2, 24_576)));
+        assert_eq!(cards("H100"), Ok(card("H100", 1, 0)));
+        assert_eq!(cards("8x  NVIDIA  H100 80gib"), Ok(card("NVIDIA H100", 8, 81_920)));
         for bad in ["", "2x", "24GB", "2x 24GB"] {
             assert!(cards(bad).is_err(), "{bad}");
         }

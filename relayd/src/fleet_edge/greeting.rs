@@ -11,11 +11,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::Door;
+use crate::domain::DeclaredGpu;
 use crate::fleet::{Greeting, Refusal, RefusalKind};
 use crate::handshake::{
     self, ALPN, EXPORTER_BYTES, EXPORTER_LABEL, FrameError, PROTOCOL, provider_id, verify,
 };
-use crate::store::{DeclaredGpu, OfferRow, ProviderRow};
+use crate::store::{OfferRow, ProviderRow};
 
 /// A provider that was let in, and its connection.
 pub(super) struct Greeted {

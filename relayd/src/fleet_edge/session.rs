@@ -134,7 +134,14 @@ fn engine(state: &proto::EngineState) -> EngineReport {
         state: plain(&state.state),
         reason: plain(&state.reason),
         running: state.running,
-        models: state.models.iter().take(MODELS_MAX).map(|model| plain(model)).collect(),
+        // A name that would have to be cut is no name: requests would go out under another.
+        models: state
+            .models
+            .iter()
+            .take(MODELS_MAX)
+            .filter(|model| plain(model) == **model)
+            .cloned()
+            .collect(),
         load: EngineLoad {
             running: state.engine_running.filter(|count| *count <= COUNT_MAX),
             waiting: state.engine_waiting.filter(|count| *count <= COUNT_MAX),
@@ -172,16 +179,15 @@ async fn provision(providers: &Providers, session: &Session, sender: SendRequest
     let client = AgentServiceClient::with_origin(Calls(sender), origin);
     let provider = session.provider();
     loop {
-        match providers.orders(session).await {
+        match providers.provision(session).await {
             Ok(orders) => {
                 for order in orders {
                     give(session, client.clone(), order).await;
                 }
             }
-            Err(error) => tracing::warn!(%provider, %error, "deployments cannot be read"),
-        }
-        if let Err(error) = providers.settle_instances(provider).await {
-            tracing::warn!(%provider, %error, "a provider's instances could not be taken in");
+            Err(error) => {
+                tracing::warn!(%provider, %error, "a provider's deployments could not be looked at");
+            }
         }
         tokio::select! {
             () = session.stirred() => {}

@@ -58,8 +58,8 @@ pub use operators::{NewOperator, OPERATORS_MAX, Operator, OperatorEdit};
 pub use options::{Engine, Place, StoreOptions, Upkeep};
 pub use page::{PAGE_MAX, Page, Paged};
 pub use providers::{
-    DeclaredGpu, INVITATIONS_MAX, InvitationRow, NewInvitation, NewProvider, OfferRow,
-    PROVIDERS_MAX, Presented, ProviderEdit, ProviderRow,
+    INVITATIONS_MAX, InvitationRow, NewInvitation, NewProvider, OfferRow, PROVIDERS_MAX, Presented,
+    ProviderEdit, ProviderRow,
 };
 pub use recovery::Recovered;
 pub use settings::Setting;

@@ -9,7 +9,7 @@ use super::Store;
 use super::error::StoreError;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_version, json};
-use crate::domain::{PayoutAddress, ProviderId, ProviderState};
+use crate::domain::{DeclaredGpu, PayoutAddress, ProviderId, ProviderState};
 
 /// Most providers that are read at once: a relay with more wants pages first.
 pub const PROVIDERS_MAX: i64 = 10_000;
@@ -34,17 +34,6 @@ pub struct OfferRow {
     pub models: Vec<String>,
     /// Requests it runs at once.
     pub max_concurrency: u32,
-}
-
-/// Cards of one kind that a provider says it has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclaredGpu {
-    /// What they are, as in `RTX 4090`.
-    pub name: String,
-    /// How many.
-    pub count: u32,
-    /// Memory of each; 0 is not said.
-    pub memory_mib: u64,
 }
 
 /// What an agent says of itself each time it greets.

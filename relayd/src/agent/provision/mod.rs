@@ -110,18 +110,18 @@ impl Provision {
         let id = asked.id.as_str();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if id.is_empty() || id.len() > ID_MAX_BYTES || !id.bytes().all(plain) {
-            return Err("the deployment's id is not one".to_owned());
+            return Err(format!("deployment_id: 1 to {ID_MAX_BYTES} of a-z, 0-9 and underscore"));
         }
         let (at, template) = self
             .templates
             .iter()
             .enumerate()
             .find(|(_, template)| template.name == asked.template)
-            .ok_or("this host has no such template")?;
+            .ok_or("this host's agent.toml has no template of that name")?;
         let plan = template.plan(&asked.model, &asked.parameters)?;
         let wanted = usize::try_from(asked.replicas).unwrap_or(usize::MAX);
         if wanted == 0 {
-            return Err("at least one instance, or none of it: remove it then".to_owned());
+            return Err("replicas: at least 1; to run none, remove the deployment".to_owned());
         }
         let mut all = self.deployments();
         if self.ending.is_cancelled() {

@@ -327,6 +327,25 @@ pub(in crate::agent) mod tests {
     }
 
     #[test]
+    fn the_readmes_template_is_one() {
+        #[derive(Deserialize)]
+        struct File {
+            template: Vec<Template>,
+        }
+        let readme = include_str!("../../../../README.md");
+        let from = readme.find("[[template]]").unwrap();
+        let block = readme[from..].split("```").next().unwrap();
+        let file: File = toml::from_str(block).unwrap();
+        let [template] = &file.template[..] else { panic!("one is shown") };
+        template.check().unwrap();
+        let plan = template.plan("tiny", &BTreeMap::new()).unwrap();
+        let args = template.child(&plan, 9_001).args;
+        let expected = ["--model", "/models/tiny.gguf", "--alias", "tiny", "--port", "9001"];
+        assert_eq!(args[..6], expected.map(OsString::from));
+        assert_eq!(args[6..], ["--parallel", "4"].map(OsString::from));
+    }
+
+    #[test]
     fn a_hostile_relayd_gets_no_further_than_the_template() {
         let template = template("server", &["{model}", "{slots}"]);
         for model in [

@@ -150,14 +150,19 @@ pub(super) fn backend(
     let taken = |id: &BackendId| existing.iter().any(|b| b.row.id == *id && b.row.url != url);
     let id = name(row, offer).into_iter().find(|id| !taken(id))?;
     let most = row.max_concurrency.unwrap_or(u32::MAX);
+    // What an operator set on one that is there stays.
+    let (queue, weight) = existing
+        .iter()
+        .find(|known| known.row.url == url)
+        .map_or((QUEUE, WEIGHT), |known| (known.row.queue, known.row.weight));
     Some(BackendRow {
         id,
         url,
         dialect: offer.dialect.clone(),
         engine: offer.kind.clone(),
         max_concurrency: offer.max_concurrency.min(most).max(1),
-        queue: QUEUE,
-        weight: WEIGHT,
+        queue,
+        weight,
         intake: IntakeRow::Open,
         credential_file: None,
         models,

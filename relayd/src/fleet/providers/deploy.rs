@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 
 use super::decide::backend;
 use super::examine::sold_as;
-use super::live::{DeploymentReport, EngineReport};
+use super::live::{DeploymentReport, EngineReport, Live, Refusals};
 use super::{Providers, Session};
-use crate::domain::{Code, Fault, ProviderId, ProviderState};
+use crate::domain::{Code, Fault, ProviderId};
 use crate::engines::{AgentAddress, Dialect, EngineKind, is_engine_name};
 use crate::events::{EventKind, Severity};
 use crate::store::{
@@ -131,55 +131,57 @@ impl Providers {
         Ok(known)
     }
 
-    /// What a session's agent is to be told, by what it told last; nothing before its first word.
+    /// One look at what is wanted of a session's agent: makes the backends of its instances follow,
+    /// and gives what the agent is to be told. Nothing before its first word.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub async fn orders(&self, session: &Session) -> Result<Vec<Order>, StoreError> {
+    /// When the store cannot be read or written.
+    pub async fn provision(&self, session: &Session) -> Result<Vec<Order>, StoreError> {
         let id = session.provider();
-        let Some((told, refusals)) = self.live().get(id).and_then(super::live::Live::deployed)
-        else {
-            return Ok(Vec::new());
+        let (told, refusals, engines) = {
+            let all = self.live();
+            let Some(live) = all.get(id) else { return Ok(Vec::new()) };
+            let Some((told, refusals)) = live.deployed() else { return Ok(Vec::new()) };
+            (told, refusals, live.view().engines)
         };
-        let serves = self.0.store.provider(id).await?.state == ProviderState::Approved;
         let wanted = self.0.store.deployments(Some(id)).await?;
-        let mut orders = Vec::new();
-        for row in &wanted {
-            let runs = told.iter().any(|told| told.id == row.id && told.replicas == row.replicas);
-            let refused = refusals.get(&row.id).is_some_and(|(version, _)| *version == row.version);
-            if serves && !runs && !refused {
-                orders.push(Order::Deploy(row.clone()));
-            }
+        let runs_any = !told.is_empty() || engines.iter().any(|e| !e.deployment.is_empty());
+        if wanted.is_empty() && !runs_any && !self.has_instances(session) {
+            return Ok(Vec::new());
         }
-        for told in &told {
-            if wanted.iter().all(|row| row.id != told.id) {
-                orders.push(Order::Remove(told.id.clone()));
-            }
+        let row = self.0.store.provider(id).await?;
+        if row.state.serves() {
+            self.settle_instances(&row, &wanted, &engines).await?;
         }
-        Ok(orders)
+        Ok(orders(row.state.serves(), &wanted, &told, &refusals))
+    }
+
+    /// Whether a backend stands that none of the provider's own engines is.
+    fn has_instances(&self, session: &Session) -> bool {
+        let snapshot = self.0.fleet.snapshot();
+        let theirs = |url: &str| {
+            url.parse::<AgentAddress>().is_ok_and(|address| {
+                address.provider == *session.provider() && !session.offers(&address.engine)
+            })
+        };
+        snapshot.backends().any(|backend| theirs(&backend.spec.base_url))
     }
 
     /// Makes the backends of a provider's instances follow from what is wanted and what its agent
     /// tells: one for each instance that was up once, until it goes.
-    ///
-    /// # Errors
-    /// When the store cannot be read or written.
-    pub async fn settle_instances(&self, id: &ProviderId) -> Result<(), StoreError> {
-        let engines = match self.live().get(id) {
-            Some(live) if live.deployed().is_some() => live.view().engines,
-            _ => return Ok(()),
-        };
-        let row = self.0.store.provider(id).await?;
-        if !row.state.serves() {
-            return Ok(());
-        }
-        let wanted = self.0.store.deployments(Some(id)).await?;
+    async fn settle_instances(
+        &self,
+        row: &ProviderRow,
+        wanted: &[DeploymentRow],
+        engines: &[EngineReport],
+    ) -> Result<(), StoreError> {
+        let id = &row.id;
         let existing = self.0.store.backends().await?;
         let catalogue = self.0.catalogue.snapshot();
         let named = |upstream: &str| sold_as(&catalogue, &existing, upstream);
         let mut changes = Vec::new();
         let mut kept = BTreeSet::new();
-        for deployment in &wanted {
+        for deployment in wanted {
             let theirs = engines.iter().filter(|engine| engine.deployment == deployment.id);
             let most = usize::try_from(deployment.replicas).unwrap_or(usize::MAX);
             let Some(model) = named(&deployment.model) else { continue };
@@ -193,7 +195,7 @@ impl Providers {
                     continue;
                 };
                 let served = BackendModel { model: model.clone(), upstream: upstream.to_owned() };
-                if let Some(fresh) = instance(&row, engine, served, &existing)
+                if let Some(fresh) = instance(row, engine, served, &existing)
                     && (known.is_some() || engine.state == UP)
                 {
                     kept.insert(url);
@@ -234,7 +236,7 @@ impl Providers {
 
     fn with_live(&self, row: DeploymentRow) -> Deployment {
         let all = self.live();
-        let deployed = all.get(&row.provider).and_then(super::live::Live::deployed);
+        let deployed = all.get(&row.provider).and_then(Live::deployed);
         let (told, mut refusals) = deployed.unwrap_or_default();
         Deployment {
             live: told.into_iter().find(|told| told.id == row.id),
@@ -244,6 +246,29 @@ impl Providers {
             row,
         }
     }
+}
+
+/// What an agent is to be told, by what it told last.
+fn orders(
+    serves: bool,
+    wanted: &[DeploymentRow],
+    told: &[DeploymentReport],
+    refusals: &Refusals,
+) -> Vec<Order> {
+    let mut orders = Vec::new();
+    for row in wanted {
+        let runs = told.iter().any(|told| told.id == row.id && told.replicas == row.replicas);
+        let refused = refusals.get(&row.id).is_some_and(|(version, _)| *version == row.version);
+        if serves && !runs && !refused {
+            orders.push(Order::Deploy(row.clone()));
+        }
+    }
+    for told in told {
+        if wanted.iter().all(|row| row.id != told.id) {
+            orders.push(Order::Remove(told.id.clone()));
+        }
+    }
+    orders
 }
 
 /// Words of an agent's engines.
@@ -288,4 +313,48 @@ fn differs(known: &BackendRow, fresh: &BackendRow) -> bool {
         || known.dialect != fresh.dialect
         || known.engine != fresh.engine
         || known.max_concurrency != fresh.max_concurrency
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn row(id: &str, replicas: u32, version: u64) -> DeploymentRow {
+        DeploymentRow {
+            id: id.to_owned(),
+            provider: "prov_0000000000000001".parse().unwrap(),
+            template: "llama".to_owned(),
+            model: "tiny".to_owned(),
+            parameters: BTreeMap::new(),
+            replicas,
+            created_by: "ann".to_owned(),
+            created_ms: 1,
+            version,
+        }
+    }
+
+    fn told(id: &str, replicas: u32) -> DeploymentReport {
+        DeploymentReport { id: id.to_owned(), replicas, instances: Vec::new() }
+    }
+
+    #[test]
+    fn an_agent_is_told_what_differs_and_nothing_else() {
+        let (none, a) = (Refusals::new(), row("dep_a", 2, 3));
+        let wanted = [a.clone()];
+        assert_eq!(orders(true, &wanted, &[told("dep_a", 2)], &none), []);
+        let again = vec![Order::Deploy(a.clone())];
+        assert_eq!(orders(true, &wanted, &[], &none), again, "it restarted, or an order was lost");
+        assert_eq!(orders(true, &wanted, &[told("dep_a", 1)], &none), again, "it was scaled");
+        let left = orders(true, &[], &[told("dep_a", 2)], &none);
+        assert_eq!(left, [Order::Remove("dep_a".to_owned())]);
+        // What it refused is not asked again until it is wanted otherwise.
+        let refused = |version| Refusals::from([("dep_a".to_owned(), (version, String::new()))]);
+        assert_eq!(orders(true, &wanted, &[], &refused(3)), []);
+        assert_eq!(orders(true, &wanted, &[], &refused(2)), again);
+        // Who does not serve is given nothing to run, and may still be told to end something.
+        assert_eq!(orders(false, &wanted, &[], &none), []);
+        assert_eq!(orders(false, &[], &[told("dep_a", 2)], &none).len(), 1);
+    }
 }

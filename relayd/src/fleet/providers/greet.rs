@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Providers, declared, now_ms};
-use crate::domain::{PayoutAddress, ProviderId, ProviderState};
+use super::{Providers, now_ms};
+use crate::domain::{DeclaredGpu, PayoutAddress, ProviderId, ProviderState};
 use crate::engines::{Dialect, EngineKind, is_engine_name};
 use crate::events::{EventKind, Severity};
 use crate::store::{
-    Change, DeclaredGpu, NewProvider, OfferRow, Presented, ProviderEdit, ProviderRow, StoreError,
+    Change, NewProvider, OfferRow, Presented, ProviderEdit, ProviderRow, StoreError,
 };
 
 /// Most engines of one host.
@@ -197,8 +197,8 @@ fn presented(greeting: &Greeting) -> Result<Presented, Refusal> {
             return wrong(format!("engine {}: its list of models is out of bounds", engine.name));
         }
     }
-    if let Err(message) = declared::check(&greeting.gpus) {
-        return wrong(message);
+    if let Err(message) = DeclaredGpu::check(&greeting.gpus) {
+        return wrong(format!("gpus: {message}"));
     }
     Ok(Presented {
         name: name.clone(),

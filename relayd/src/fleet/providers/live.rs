@@ -198,6 +198,11 @@ impl Session {
         &self.row.id
     }
 
+    /// Whether it offered an engine of that name when it greeted.
+    pub(super) fn offers(&self, engine: &str) -> bool {
+        self.row.presented.engines.iter().any(|offer| offer.name == engine)
+    }
+
     /// Resolves when relayd wants it to end: another session began, or a decision was made.
     pub async fn unwanted(&self) {
         self.token.cancelled().await;
@@ -229,16 +234,9 @@ impl Session {
             let Some(live) = all.get_mut(&self.row.id) else { return };
             live.view.heard_at_ms = now_ms();
             let Report { engines, host, deployments } = report;
-            let instances = |engines: &[EngineReport]| -> Vec<(String, String, Vec<String>)> {
-                let ours = engines.iter().filter(|engine| !engine.deployment.is_empty());
-                ours.map(|e| (e.name.clone(), e.state.clone(), e.models.clone())).collect()
-            };
-            let told = |all: &[DeploymentReport]| -> Vec<(String, u32)> {
-                all.iter().map(|told| (told.id.clone(), told.replicas)).collect()
-            };
             let same = live.deployments.as_deref().is_some_and(|before| {
-                told(before) == told(&deployments)
-                    && instances(&live.view.engines) == instances(&engines)
+                told(before).eq(told(&deployments))
+                    && instances(&live.view.engines).eq(instances(&engines))
             });
             if !same {
                 live.stirred.notify_one();
@@ -254,6 +252,17 @@ impl Session {
             self.providers.changed();
         }
     }
+}
+
+/// What of an agent's instances decides about backends.
+fn instances(engines: &[EngineReport]) -> impl Iterator<Item = (&str, &str, &[String])> {
+    let ours = engines.iter().filter(|engine| !engine.deployment.is_empty());
+    ours.map(|engine| (engine.name.as_str(), engine.state.as_str(), engine.models.as_slice()))
+}
+
+/// What of its deployments decides about orders.
+fn told(deployments: &[DeploymentReport]) -> impl Iterator<Item = (&str, u32)> {
+    deployments.iter().map(|told| (told.id.as_str(), told.replicas))
 }
 
 impl Drop for Session {
