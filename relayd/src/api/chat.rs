@@ -98,7 +98,7 @@ async fn serve(
     let snapshot = face.catalogue.snapshot();
     let offer =
         snapshot.resolve(source(surface), request.model(), request.mode(), principal.access())?;
-    if let Err(fault) = face.identity.admit(&principal, offer.scope.mode) {
+    if let Err(fault) = face.identity.admit(&principal, offer.scope.mode).await {
         if let Some(key) = principal.key() {
             face.observe.limited(&key.key_id);
         }

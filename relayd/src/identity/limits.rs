@@ -4,10 +4,11 @@
 //! its own; guests are counted by address. A window lasts one minute from its first request. A
 //! refused request is not counted, and is refused before anything is reserved or sent.
 //!
-//! The counts are this process's own.
+//! On SQLite the counts are this process's own; on PostgreSQL all replicas count together.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -16,8 +17,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::{Code, CustomerId, Fault, KeyId, Mode, RateLimits};
+use crate::store::{Engine, Store};
 use crate::telemetry::names;
 
+use super::leases::Leases;
 use super::principal::Principal;
 
 /// How long a window lasts.
@@ -36,14 +39,23 @@ const GENERATION_MAX: usize = 4_096;
 
 /// Counts requests. Shared by every listener.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) enum Limits {
+    /// This process alone serves.
+    Own(Counts),
+    /// Replicas count together.
+    Shared(Leases),
+}
+
+/// What this process counted.
+#[derive(Debug)]
+pub(super) struct Counts {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
 }
 
 /// Whose requests are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Subject {
+pub(super) enum Subject {
     /// All keys of a customer share.
     Customer(CustomerId),
     /// One key, when it carries limits of its own.
@@ -51,6 +63,9 @@ enum Subject {
     /// A guest's address; of IPv6 the /64, because one host owns all of it.
     Guest(IpAddr),
 }
+
+/// Seconds between two looks for windows that are over.
+const LOOKS_PER_FORGET: u32 = 60;
 
 /// Two generations of windows. A window lasts a minute and a generation at least one, so what
 /// falls out of the older generation has ended, unless the bound was reached.
@@ -69,24 +84,24 @@ struct Window {
 }
 
 /// Which limit a request does not fit.
-enum Breach {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Breach {
     Mode { count: u32, limit: u32 },
     Global { count: u32, limit: u32 },
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::new()
+        Self::Own(Counts::new())
     }
 }
 
 impl Limits {
-    /// No requests counted yet.
-    #[must_use]
-    pub(super) fn new() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
-            hasher: RandomState::new(),
+    /// For a store: shared where other processes may serve from it.
+    pub(super) fn of(store: &Store) -> Self {
+        match store.engine() {
+            Engine::Sqlite => Self::default(),
+            Engine::Postgres => Self::Shared(Leases::new(store.clone())),
         }
     }
 
@@ -94,26 +109,75 @@ impl Limits {
     /// caller's tier.
     ///
     /// # Errors
-    /// [`Code::RateLimited`] with the contract's text and `Retry-After`.
-    pub(super) fn admit(
+    /// [`Code::RateLimited`] with the contract's text and `Retry-After`; where replicas count
+    /// together, also when the database cannot be asked.
+    pub(super) async fn admit(
         &self,
         principal: &Principal,
         mode: Mode,
         tier: &str,
         tier_limits: &RateLimits,
     ) -> Result<(), Fault> {
+        let of_tier = || format!("tier: {tier}");
         match principal {
-            Principal::Guest { addr } => self
-                .count(Subject::Guest(guest_block(*addr)), mode, tier_limits)
-                .map_err(|breach| breach.fault(mode, &format!("tier: {tier}"))),
+            Principal::Guest { addr } => {
+                self.count(Subject::Guest(guest_block(*addr)), mode, tier_limits, of_tier).await
+            }
             Principal::Key(key) => {
                 if key.limits != RateLimits::NONE {
-                    self.count(Subject::Key(key.key_id.clone()), mode, &key.limits)
-                        .map_err(|breach| breach.fault(mode, "limit of this API key"))?;
+                    let of_key = || "limit of this API key".to_owned();
+                    self.count(Subject::Key(key.key_id.clone()), mode, &key.limits, of_key).await?;
                 }
-                self.count(Subject::Customer(key.customer_id.clone()), mode, tier_limits)
-                    .map_err(|breach| breach.fault(mode, &format!("tier: {tier}")))
+                let customer = Subject::Customer(key.customer_id.clone());
+                self.count(customer, mode, tier_limits, of_tier).await
             }
+        }
+    }
+
+    async fn count(
+        &self,
+        subject: Subject,
+        mode: Mode,
+        limits: &RateLimits,
+        whose: impl FnOnce() -> String,
+    ) -> Result<(), Fault> {
+        match self {
+            Self::Own(counts) => counts
+                .count(subject, mode, limits)
+                .map_err(|breach| breach.fault(mode, &whose())),
+            Self::Shared(leases) => leases
+                .count(subject, mode, limits)
+                .await
+                .map_err(|refused| refused.fault(mode, &whose())),
+        }
+    }
+
+    /// What is to be done once a second.
+    pub(super) async fn look_after(&self, look: u32) {
+        if let Self::Shared(leases) = self {
+            leases.return_unused().await;
+            if look.is_multiple_of(LOOKS_PER_FORGET) {
+                leases.forget_old().await;
+            }
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Customer(id) => write!(f, "customer:{id}"),
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Guest(addr) => write!(f, "guest:{addr}"),
+        }
+    }
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
+            hasher: RandomState::new(),
         }
     }
 
@@ -172,7 +236,8 @@ impl Window {
 }
 
 impl Breach {
-    fn fault(self, mode: Mode, whose: &str) -> Fault {
+    /// What the caller is told.
+    pub(super) fn fault(self, mode: Mode, whose: &str) -> Fault {
         let limit = if matches!(self, Self::Global { .. }) { "global" } else { mode.as_str() };
         metrics::counter!(names::RATE_LIMITED, "limit" => limit).increment(1);
         let text = match self {
@@ -233,72 +298,73 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_window_is_a_minute_and_the_text_is_the_contracts() {
-        let limits = Limits::new();
+        let limits = Limits::default();
         let caller = key(1, 1, RateLimits::NONE);
-        let admit = |mode| limits.admit(&caller, mode, "basic", &BASIC);
+        let admit = async |mode| limits.admit(&caller, mode, "basic", &BASIC).await;
         for _ in 0..3 {
-            admit(Mode::Direct).unwrap();
+            admit(Mode::Direct).await.unwrap();
         }
-        let fault = admit(Mode::Direct).unwrap_err();
+        let fault = admit(Mode::Direct).await.unwrap_err();
         assert_eq!(fault.code, Code::RateLimited);
         assert_eq!(fault.retry_after_s, Some(60));
         assert_eq!(fault.message, "Rate limit exceeded: 4/3 RPM for direct mode (tier: basic)");
-        admit(Mode::Opengpu).unwrap();
+        admit(Mode::Opengpu).await.unwrap();
         assert_eq!(
-            admit(Mode::Opengpu).unwrap_err().message,
+            admit(Mode::Opengpu).await.unwrap_err().message,
             "Global rate limit exceeded: 5/4 RPM across all modes (tier: basic)"
         );
         tokio::time::advance(Duration::from_millis(59_999)).await;
-        assert!(admit(Mode::Direct).is_err());
+        assert!(admit(Mode::Direct).await.is_err());
         tokio::time::advance(Duration::from_millis(1)).await;
-        admit(Mode::Direct).unwrap();
+        admit(Mode::Direct).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn keys_of_a_customer_share_and_a_key_may_have_less() {
-        let limits = Limits::new();
+        let limits = Limits::default();
         let tight = RateLimits { direct: Some(1), ..RateLimits::NONE };
         let (one, two, other) =
             (key(1, 1, tight), key(2, 1, RateLimits::NONE), key(3, 2, RateLimits::NONE));
-        let admit = |who: &Principal| limits.admit(who, Mode::Direct, "basic", &BASIC);
-        admit(&one).unwrap();
+        let admit = async |who: &Principal| limits.admit(who, Mode::Direct, "basic", &BASIC).await;
+        admit(&one).await.unwrap();
         assert_eq!(
-            admit(&one).unwrap_err().message,
+            admit(&one).await.unwrap_err().message,
             "Rate limit exceeded: 2/1 RPM for direct mode (limit of this API key)"
         );
-        admit(&two).unwrap();
-        admit(&two).unwrap();
-        assert!(admit(&two).is_err(), "the customer's limit counts both keys");
-        admit(&other).unwrap();
+        admit(&two).await.unwrap();
+        admit(&two).await.unwrap();
+        assert!(admit(&two).await.is_err(), "the customer's limit counts both keys");
+        admit(&other).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn guests_are_counted_by_address() {
-        let limits = Limits::new();
+        let limits = Limits::default();
         let one = RateLimits { direct: Some(1), ..RateLimits::NONE };
-        let admit = |addr: &str| limits.admit(&guest(addr), Mode::Direct, "guest", &one);
-        admit("192.0.2.1").unwrap();
-        assert!(admit("192.0.2.1").is_err());
-        admit("192.0.2.2").unwrap();
-        admit("2001:db8::1").unwrap();
-        assert!(admit("2001:db8::2").is_err(), "one /64 is one guest");
-        admit("2001:db8:0:1::1").unwrap();
+        let admit = async |addr: &str| limits.admit(&guest(addr), Mode::Direct, "guest", &one).await;
+        admit("192.0.2.1").await.unwrap();
+        assert!(admit("192.0.2.1").await.is_err());
+        admit("192.0.2.2").await.unwrap();
+        admit("2001:db8::1").await.unwrap();
+        assert!(admit("2001:db8::2").await.is_err(), "one /64 is one guest");
+        admit("2001:db8:0:1::1").await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_limits_nothing_is_kept_and_the_map_is_bounded() {
-        let limits = Limits::new();
+        let limits = Limits::default();
         for n in 0..200_000_u32 {
             let addr = IpAddr::V4(n.into());
-            limits.admit(&Principal::Guest { addr }, Mode::Direct, "guest", &BASIC).unwrap();
+            limits.admit(&Principal::Guest { addr }, Mode::Direct, "guest", &BASIC).await.unwrap();
         }
         let held = |limits: &Limits| -> usize {
-            let shards = limits.shards.iter().map(|shard| shard.lock().unwrap());
+            let Limits::Own(counts) = limits else { return 0 };
+            let shards = counts.shards.iter().map(|shard| shard.lock().unwrap());
             shards.map(|shard| shard.young.len() + shard.old.len()).sum()
         };
         assert!(held(&limits) <= 2 * GENERATION_MAX * SHARDS);
-        let unlimited = Limits::new();
-        unlimited.admit(&guest("192.0.2.1"), Mode::Direct, "dev", &RateLimits::NONE).unwrap();
+        let unlimited = Limits::default();
+        unlimited.admit(&guest("192.0.2.1"), Mode::Direct, "dev", &RateLimits::NONE).await.unwrap();
         assert_eq!(held(&unlimited), 0);
     }
 }

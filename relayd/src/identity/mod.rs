@@ -8,6 +8,7 @@ mod cache;
 mod customers;
 mod invitations;
 mod keys;
+mod leases;
 mod limits;
 mod operators;
 mod principal;

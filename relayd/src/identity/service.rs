@@ -40,7 +40,8 @@ impl Identity {
     #[must_use]
     pub fn new(store: Store, catalogue: Catalogue, peppers: Peppers, key_cache: u64) -> Self {
         let keys = KeyCache::new(key_cache);
-        Self(Arc::new(Inner { store, catalogue, peppers, keys, limits: Limits::new() }))
+        let limits = Limits::of(&store);
+        Self(Arc::new(Inner { store, catalogue, peppers, keys, limits }))
     }
 
     /// Who presented this.
@@ -128,8 +129,9 @@ impl Identity {
     /// Counts one request against the caller's limits.
     ///
     /// # Errors
-    /// [`Code::RateLimited`].
-    pub fn admit(&self, principal: &Principal, mode: Mode) -> Result<(), Fault> {
+    /// [`Code::RateLimited`]; [`Code::ServiceUnavailable`] when the replicas' common count cannot be
+    /// read.
+    pub async fn admit(&self, principal: &Principal, mode: Mode) -> Result<(), Fault> {
         let name = principal.key().map_or(GUEST_TIER, |key| key.tier.as_str());
         let snapshot = self.0.catalogue.snapshot();
         // A guest tier that nobody declared lets nobody in; a customer's tier cannot be missing.
@@ -139,7 +141,7 @@ impl Identity {
                 format!("Tier '{name}' is not served by this deployment"),
             )
         })?;
-        self.0.limits.admit(principal, mode, name, &tier.limits)
+        self.0.limits.admit(principal, mode, name, &tier.limits).await
     }
 
     /// Follows changes of other replicas and writes when keys were last used, until `stop`.
@@ -158,6 +160,7 @@ impl Identity {
                 }
                 Err(_) => {}
             }
+            self.0.limits.look_after(look).await;
             if look % LOOKS_PER_FLUSH == 0 {
                 self.flush().await;
             }

@@ -10,6 +10,23 @@ use super::row::Columns;
 use super::write::{AdminWriter, Counter, bump};
 use crate::domain::BootId;
 
+/// After this silence a replica is no longer told to agents. Longer than a few heartbeats.
+const SILENT: Duration = Duration::from_secs(15);
+
+/// Most replicas that are told: each agent keeps a connection to each.
+const REPLICAS_MAX: i64 = 16;
+
+/// A relayd on this database that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Where agents reach it.
+    pub fleet_addr: String,
+    /// Agents that it held when it told of itself last.
+    pub sessions: u64,
+    /// Whether it is this process.
+    pub is_this: bool,
+}
+
 /// Chain numbers per start: more than there are shards.
 const CHAINS: i64 = 64;
 
@@ -76,6 +93,59 @@ impl Store {
                 Self(inner).beat().await;
             }
         });
+    }
+
+    /// Tells the other replicas where agents reach this one and how many of them it holds.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn announce(&self, fleet_addr: &str, sessions: usize) -> Result<(), StoreError> {
+        let (boot, fleet_addr) = (self.boot().to_string(), fleet_addr.to_owned());
+        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
+        self.quiet_write(move |conn| {
+            Box::pin(async move {
+                sqlx::query("update instance set fleet_addr = $2, sessions = $3 where boot = $1")
+                    .bind(boot)
+                    .bind(fleet_addr)
+                    .bind(sessions)
+                    .execute(&mut *conn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The replicas that live, this one among them, by address. One that fell silent without a
+    /// word is among them for [`SILENT`] longer.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn replicas(&self) -> Result<Vec<Replica>, StoreError> {
+        let now = sqlx::query(self.engine().now()).fetch_one(self.reader()).await?.int("now")?;
+        let silent_ms = i64::try_from(SILENT.as_millis()).unwrap_or(i64::MAX);
+        // SQLite has one process and no heartbeat.
+        let sql = "select fleet_addr, sessions, boot from instance
+             where fleet_addr <> '' and (boot = $1 or (stopped_ms is null and seen_ms >= $2))
+             order by fleet_addr limit $3";
+        let rows = sqlx::query(sql)
+            .bind(self.boot().to_string())
+            .bind(match self.engine() {
+                Engine::Sqlite => i64::MAX,
+                Engine::Postgres => now.saturating_sub(silent_ms),
+            })
+            .bind(REPLICAS_MAX)
+            .fetch_all(self.reader())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Replica {
+                    fleet_addr: row.text("fleet_addr")?,
+                    sessions: row.count("sessions")?,
+                    is_this: row.text("boot")? == self.boot().to_string(),
+                })
+            })
+            .collect()
     }
 
     async fn beat(&self) {

@@ -19,10 +19,20 @@ macro_rules! steps {
 
 type Step = (i64, &'static str, &'static str);
 
-const SQLITE: &[Step] =
-    steps!("sqlite": 1 "0001_ledger", 2 "0002_plane", 3 "0003_providers", 7 "0007_agent",);
-const POSTGRES: &[Step] =
-    steps!("postgres": 1 "0001_ledger", 2 "0002_plane", 3 "0003_providers", 7 "0007_agent",);
+const SQLITE: &[Step] = steps!("sqlite":
+    1 "0001_ledger",
+    2 "0002_plane",
+    3 "0003_providers",
+    7 "0007_agent",
+    8 "0008_replicas",
+);
+const POSTGRES: &[Step] = steps!("postgres":
+    1 "0001_ledger",
+    2 "0002_plane",
+    3 "0003_providers",
+    7 "0007_agent",
+    8 "0008_replicas",
+);
 
 /// What brings a schema up to this build.
 pub(super) fn migrator(engine: Engine) -> Migrator {

@@ -31,6 +31,7 @@ mod operators;
 mod options;
 mod page;
 mod providers;
+mod rates;
 mod recovery;
 mod row;
 mod settings;
@@ -52,6 +53,7 @@ pub use deployments::{DEPLOYMENTS_MAX, DeploymentRow};
 pub use error::{StoreError, Unique};
 pub use events::{EVENT_BATCH_MAX, Event, EventFilter, NewEvent, Severity};
 pub use keys::{ApiKey, KeyEdit, KeyFilter, KeyLogin, NewKey, Restrictions};
+pub use instance::Replica;
 pub use ledger::{Answer, LedgerError, LedgerWriter, QUEUE_MAX};
 pub use metrics::{BucketQuery, BucketRow, BucketWidth, Dims, Percentiles};
 pub use operators::{NewOperator, OPERATORS_MAX, Operator, OperatorEdit};
@@ -61,6 +63,7 @@ pub use providers::{
     INVITATIONS_MAX, InvitationRow, NewInvitation, NewProvider, OfferRow, PROVIDERS_MAX, Presented,
     ProviderEdit, ProviderRow,
 };
+pub use rates::{RATE_WINDOW_MS, RateGrant, RateWish};
 pub use recovery::Recovered;
 pub use settings::Setting;
 pub use trail::{Trail, TrailReport, TrailRow};
