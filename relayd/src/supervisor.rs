@@ -68,14 +68,16 @@ impl Supervisor {
         }
     }
 
+    /// Waits for every task to end.
+    pub async fn ended(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            Self::judge(ended);
+        }
+    }
+
     /// Waits for every task to end, at most `limit`; what is left then is aborted and named.
     pub async fn join(mut self, limit: Duration) {
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                Self::judge(ended);
-            }
-        };
-        if tokio::time::timeout(limit, all).await.is_err() {
+        if tokio::time::timeout(limit, self.ended()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "tasks did not stop in time, ending them");
             self.tasks.shutdown().await;
         }

@@ -20,6 +20,7 @@ mod metrics;
 mod pki;
 mod providers;
 mod refusals;
+mod replicas;
 mod reuse;
 mod sdk;
 mod start;

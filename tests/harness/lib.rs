@@ -22,6 +22,7 @@ mod postgres;
 mod pty;
 mod python;
 mod relay;
+mod replica;
 /// A stand-in for upstreams that cannot be had.
 #[path = "../engines/scripted.rs"]
 pub mod scripted;
@@ -44,5 +45,6 @@ pub use postgres::Database;
 pub use pty::Terminal;
 pub use python::{Conversation, Python, grpcurl};
 pub use relay::{Ready, Relay, RelayOptions};
+pub use replica::Sockets;
 pub use secrets::{CANARY, keep_secret};
 pub use served::client;

@@ -59,9 +59,9 @@ pub struct RelayOptions {
 
 /// A running daemon; ends when dropped.
 pub struct Relay {
-    child: Child,
-    dir: Option<TempDir>,
-    environment: Vec<(String, String)>,
+    pub(crate) child: Child,
+    pub(crate) dir: Option<TempDir>,
+    pub(crate) environment: Vec<(String, String)>,
     /// What it said when it was up.
     pub ready: Ready,
 }
@@ -308,7 +308,7 @@ impl Drop for Relay {
     }
 }
 
-fn read(dir: &Path, file: &str) -> String {
+pub(crate) fn read(dir: &Path, file: &str) -> String {
     fs::read(dir.join(file))
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()

@@ -16,11 +16,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{AgentConfig, ConfigError, relay_address};
-use super::telemetry::{self, Asked};
-use super::{AgentError, Told, serve};
+use super::config::{ConfigError, relay_address};
+use super::relays::{Dialled, Standing};
+use super::{AgentError, Told, serve, telemetry};
 use crate::handshake::{
-    self, ALPN, EXPORTER_BYTES, EXPORTER_LABEL, FrameError, GREETING_TIMEOUT, PROTOCOL, ProviderKey,
+    self, ALPN, EXPORTER_BYTES, EXPORTER_LABEL, FrameError, GREETING_TIMEOUT, PROTOCOL,
 };
 use crate::launch::Backoff;
 
@@ -61,25 +61,20 @@ pub enum DialError {
     },
 }
 
-/// Dials one relay.
+/// Dials one replica of the relay.
 pub(super) struct Dialer {
-    config: AgentConfig,
-    key: ProviderKey,
-    version: &'static str,
-    asked: Asked,
+    dialled: Arc<Dialled>,
     tls: TlsConnector,
     name: ServerName<'static>,
+    /// As it was told, and taken apart.
+    text: String,
     address: (String, u16),
 }
 
 impl Dialer {
-    pub(super) fn new(
-        config: AgentConfig,
-        key: ProviderKey,
-        version: &'static str,
-        asked: Asked,
-    ) -> Result<Self, DialError> {
-        let address = relay_address(&config.relay).map_err(DialError::Tls)?;
+    pub(super) fn new(dialled: Arc<Dialled>, text: &str) -> Result<Self, DialError> {
+        let config = &dialled.config;
+        let address = relay_address(text).map_err(DialError::Tls)?;
         let name = ServerName::try_from(address.0.clone())
             .map_err(|error: InvalidDnsNameError| DialError::Tls(error.to_string()))?;
         let pem = config.read(&config.relay_ca_file)?;
@@ -99,21 +94,18 @@ impl Dialer {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self {
-            config,
-            key,
-            version,
-            asked,
-            tls: TlsConnector::from(Arc::new(tls)),
-            name,
-            address,
-        })
+        let tls = TlsConnector::from(Arc::new(tls));
+        Ok(Self { dialled, tls, name, text: text.to_owned(), address })
     }
 
     /// Keeps a session until `stop`.
+    ///
+    /// # Errors
+    /// When it is refused for good.
     pub(super) async fn keep(
         self,
         stop: CancellationToken,
+        standing: &Standing,
         tell: impl Fn(Told),
     ) -> Result<(), AgentError> {
         let mut backoff = Backoff::new(rand::random());
@@ -123,6 +115,7 @@ impl Dialer {
                 let (stream, welcome) = timeout(GREETING_TIMEOUT, self.greet())
                     .await
                     .unwrap_or(Err(DialError::Slow))?;
+                standing.begins(&self.text);
                 tell(Told::Connected {
                     relay: welcome.relay_name,
                     provider: welcome.provider_id,
@@ -131,6 +124,7 @@ impl Dialer {
                 Ok::<_, DialError>(self.serve(stream, &stop).await)
             };
             let ended = if stop.is_cancelled() { None } else { stopped(session, &stop).await };
+            standing.ends(&self.text);
             let why = match ended {
                 None => return Ok(()),
                 Some(_) if stop.is_cancelled() => return Ok(()),
@@ -141,7 +135,7 @@ impl Dialer {
                 Some(Ok(why)) => why,
             };
             let pause = backoff.pause(began.elapsed());
-            tell(Told::Away { address: self.config.relay.clone(), why });
+            tell(Told::Away { address: self.text.clone(), why });
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
             }
@@ -150,7 +144,7 @@ impl Dialer {
 
     /// Serves a session; why it ended.
     async fn serve(&self, stream: TlsStream<TcpStream>, stop: &CancellationToken) -> String {
-        match serve::serve(stream, self.asked.clone(), stop.clone()).await {
+        match serve::serve(stream, self.dialled.asked.clone(), stop.clone()).await {
             Ok(()) => "the relay closed the connection".to_owned(),
             Err(error) => error.to_string(),
         }
@@ -173,7 +167,7 @@ impl Dialer {
             .export_keying_material([0; EXPORTER_BYTES], EXPORTER_LABEL, None)
             .map_err(|error| DialError::Tls(error.to_string()))?;
         let hello = self.hello()?.encode_to_vec();
-        let signature = self.key.sign(&exported, &hello);
+        let signature = self.dialled.key.sign(&exported, &hello);
         handshake::write(&mut stream, &proto::SignedHello { hello, signature }).await?;
         match handshake::read::<proto::HelloReply>(&mut stream).await?.reply {
             Some(Reply::Welcome(welcome)) => Ok((stream, welcome)),
@@ -189,23 +183,24 @@ impl Dialer {
     }
 
     fn hello(&self) -> Result<proto::Hello, DialError> {
-        let join_token = match &self.config.join_token_file {
-            Some(file) => self.config.read(file)?.trim().to_owned(),
+        let Dialled { config, key, version, asked } = &*self.dialled;
+        let join_token = match &config.join_token_file {
+            Some(file) => config.read(file)?.trim().to_owned(),
             None => String::new(),
         };
         // What relayd had started here is told in telemetry alone.
-        let facts = self.asked.engines.facts();
+        let facts = asked.engines.facts();
         let offered =
             facts.iter().filter(|facts| facts.deployment.is_none()).map(telemetry::offered);
         Ok(proto::Hello {
             protocol: PROTOCOL,
-            public_key: self.key.public().to_vec(),
-            name: self.config.name.clone(),
-            payout_address: self.config.payout_address.to_string(),
-            agent_version: self.version.to_owned(),
+            public_key: key.public().to_vec(),
+            name: config.name.clone(),
+            payout_address: config.payout_address.to_string(),
+            agent_version: (*version).to_owned(),
             join_token,
             engines: offered.collect(),
-            gpus: self.config.declared_gpu.iter().map(telemetry::declared).collect(),
+            gpus: config.declared_gpu.iter().map(telemetry::declared).collect(),
         })
     }
 }

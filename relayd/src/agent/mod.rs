@@ -14,6 +14,7 @@ mod config;
 mod dial;
 mod forward;
 mod provision;
+mod relays;
 mod serve;
 mod telemetry;
 #[cfg(test)]
@@ -31,9 +32,9 @@ pub use provision::{Parameter, Template};
 use crate::gpu::Sampler;
 use crate::handshake::ProviderKey;
 use crate::launch::Guard;
-use dial::Dialer;
 use forward::Engines;
 use provision::Provision;
+use relays::{Dialled, Replicas};
 
 /// What the agent tells of itself while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +89,9 @@ pub async fn run(
         engines: Arc::clone(&engines),
         host: sampler.host(),
         provision: Arc::clone(&provision),
+        replicas: Replicas::new(),
     };
-    let dialer = Dialer::new(config, key, version, asked).map_err(|error| setup(&error))?;
+    let dialled = Dialled { config, key: Arc::new(key), version, asked };
     let mut tasks = JoinSet::new();
     tasks.spawn({
         let (engines, stop) = (Arc::clone(&engines), stop.clone());
@@ -100,7 +102,7 @@ pub async fn run(
     });
     // The first look at the engines is over before anybody is told of them.
     engines.looked().await;
-    tasks.spawn(dialer.keep(stop.clone(), tell));
+    tasks.spawn(relays::keep(dialled, stop.clone(), tell));
     let mut ended = Ok(());
     while let Some(task) = tasks.join_next().await {
         // A task that panicked says so itself.

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::forward::{EngineFacts, Engines};
 use super::provision::{self, Provision};
+use super::relays::Replicas;
 use crate::domain::DeclaredGpu;
 use crate::engines::Probe;
 use crate::gpu::LocalHost;
@@ -30,6 +31,8 @@ pub(super) struct Asked {
     pub(super) engines: Arc<Engines>,
     pub(super) host: LocalHost,
     pub(super) provision: Arc<Provision>,
+    /// Hears which replicas there are.
+    pub(super) replicas: Replicas,
 }
 
 pub(super) struct Telemetry {
@@ -58,6 +61,15 @@ impl AgentService for Telemetry {
             }
         };
         Ok(Response::new(Box::pin(frames)))
+    }
+
+    async fn replicas(
+        &self,
+        request: Request<proto::ReplicasRequest>,
+    ) -> Result<Response<proto::ReplicasResponse>, Status> {
+        let addresses = request.into_inner().addresses;
+        self.asked.replicas.told(addresses).map_err(Status::invalid_argument)?;
+        Ok(Response::new(proto::ReplicasResponse {}))
     }
 
     async fn deploy(

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::{AgentConfig, EngineConfig};
 use super::forward::Engines;
 use super::provision::Provision;
+use super::relays::Replicas;
 use super::serve::serve;
 use super::telemetry;
 use crate::config::GpuConfig;
@@ -80,7 +81,7 @@ impl World {
         let host = Sampler::start(&nobody, std::path::Path::new("/")).unwrap().host();
         let guard = Guard { program: "/nowhere".into(), args: Vec::new() };
         let provision = Arc::new(Provision::new(&[], Arc::clone(&engines), guard));
-        let asked = telemetry::Asked { engines, host, provision };
+        let asked = telemetry::Asked { engines, host, provision, replicas: Replicas::new() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -14,7 +14,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,9 @@ pub struct ListenBounds {
     /// Open connections; more wait in the kernel.
     pub max_connections: usize,
 }
+
+/// How long a connection that was just taken when relayd stops may take to send its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The other end of the connection that a request came in on; an extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +194,10 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = Peer(self.peer);
+        let first = Arc::new(Notify::new());
+        let arrived = Arc::clone(&first);
         let service = self.router.map_request(move |mut request: Request<Incoming>| {
+            arrived.notify_one();
             request.extensions_mut().insert(peer);
             request
         });
@@ -202,8 +208,17 @@ impl Connection {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // Taken from the kernel and not asked for anything yet: its first request may be
+                // on the way, and another process that listens here will never see it.
+                let asked = tokio::time::timeout(FIRST_REQUEST, first.notified());
+                tokio::select! {
+                    biased;
+                    _ = asked => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                    ended = connection.as_mut() => ended,
+                }
             }
         };
         if let Err(error) = ended {

@@ -27,15 +27,17 @@ impl FleetTls {
     /// When the authority is there and cannot be used, or the disk fails.
     pub fn open(config: &Config) -> Result<Self, PkiError> {
         let advertised = config.fleet.advertise_addr.as_deref();
-        Self::under(&config.data_dir.0, config.listener.fleet.listen, advertised)
+        let folder = config.fleet.pki_dir.clone();
+        let folder = folder.unwrap_or_else(|| config.in_data_dir(FOLDER));
+        Self::under(&folder, config.listener.fleet.listen, advertised)
     }
 
     fn under(
-        data_dir: &Path,
+        folder: &Path,
         listen: SocketAddr,
         advertised: Option<&str>,
     ) -> Result<Self, PkiError> {
-        let authority = Authority::open(&data_dir.join(FOLDER), "relay fleet")?;
+        let authority = Authority::open(folder, "relay fleet")?;
         let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
         if !listen.ip().is_unspecified() {
             names.push(listen.ip().to_string());

@@ -7,6 +7,7 @@ mod bound;
 mod error;
 mod fleet_tls;
 mod follow;
+mod replicas;
 mod run;
 mod tell;
 mod watch;

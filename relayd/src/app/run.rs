@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, AppError, Parts, follow, tell, watch};
+use super::{App, AppError, Parts, follow, replicas, tell, watch};
 use crate::admin::{self, About, Admin, FleetDoor};
 use crate::api::{
     self, Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Hosts, ListenBounds, Reads,
@@ -97,16 +97,31 @@ pub(super) async fn run(
     let bounds = ListenBounds { max_connections: OPS_CONNECTIONS, ..listen_bounds(&config) };
     let serving = api::serve(bound.ops, None, ops::router(ops), bounds, stops.rest.clone());
     tasks.spawn("ops", Weight::Critical, serving);
-    let welcomes =
-        Welcomes { relay_name: config.name.0.clone(), replicas: vec![fleet_addr.clone()] };
+    let (addresses, replicas) = tokio::sync::watch::channel(vec![fleet_addr.clone()]);
+    let welcomes = Welcomes { relay_name: config.name.0.clone(), replicas };
     let door =
         FleetEdge::new(&fleet_tls.cert_pem, &fleet_tls.key_pem, parts.providers.clone(), welcomes)
             .map_err(|error| AppError::Setting(error.to_string()))?;
     tasks.spawn("fleet", Weight::Critical, door.serve(bound.fleet, stops.rest.clone()));
 
+    let following = replicas::follow(
+        parts.store.clone(),
+        parts.providers.clone(),
+        fleet_addr,
+        addresses,
+        stops.rest.clone(),
+    );
+    tasks.spawn("replicas", Weight::Critical, done(following));
+    let settling = replicas::settle(
+        parts.store.clone(),
+        parts.providers.clone(),
+        readiness.clone(),
+        stops.accept.clone(),
+    );
+    tasks.spawn("settling", Weight::Helpful, done(settling));
+
     // Whoever is told that relayd serves may end it from that moment on.
     let mut signals = Signals::take()?;
-    readiness.ready();
     parts.events.emit(EventKind::RelayStarted, Severity::Info, "", "relayd serves");
     ready();
 
@@ -123,7 +138,7 @@ pub(super) async fn run(
     tracing::info!(running = parts.inference.running(), "draining");
     stops.accept.cancel();
     let patience = if failure.is_some() { Duration::ZERO } else { config.drain.deadline.get() };
-    drain(&parts, patience, &mut signals).await;
+    drain(&parts, &mut faces, patience, &mut signals).await;
     faces.join(FACES_END).await;
     stops.rest.cancel();
     tasks.join(TASKS_END).await;
@@ -137,10 +152,19 @@ pub(super) async fn run(
     }
 }
 
-/// Lets streams end; a second signal ends them at once.
-async fn drain(parts: &Parts, patience: Duration, signals: &mut Signals) {
+/// Lets what runs end, requests on connections that were taken already among it: whoever got
+/// through is served. A second signal ends them at once.
+async fn drain(parts: &Parts, faces: &mut Supervisor, patience: Duration, signals: &mut Signals) {
+    let orderly = async {
+        let until = tokio::time::Instant::now() + patience;
+        if tokio::time::timeout_at(until, faces.ended()).await.is_err() {
+            tracing::warn!(running = parts.inference.running(), "some connections do not end");
+        }
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        parts.inference.drain(left).await;
+    };
     let told = tokio::select! {
-        () = parts.inference.drain(patience) => false,
+        () = orderly => false,
         () = signals.next() => true,
     };
     if told {
@@ -150,13 +174,15 @@ async fn drain(parts: &Parts, patience: Duration, signals: &mut Signals) {
 }
 
 fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &CancellationToken) {
-    let Parts { store, events, catalogue, identity, fleet, router, observe, host, .. } =
-        parts.clone();
+    let Parts {
+        store, events, catalogue, identity, fleet, providers, router, observe, host, ..
+    } = parts.clone();
     let following = follow::backends(store.clone(), catalogue.clone(), fleet.clone(), stop.clone());
     tasks.spawn("backends", Weight::Critical, following);
     let telling = follow::events(fleet.clone(), events.clone(), stop.clone());
     tasks.spawn("fleet-events", Weight::Critical, done(telling));
     tasks.spawn("catalogue", Weight::Critical, done(catalogue.watch(stop.clone())));
+    tasks.spawn("providers", Weight::Critical, done(providers.follow(stop.clone())));
     tasks.spawn("identity", Weight::Critical, done(identity.watch(stop.clone())));
     let (probing, routing) = (stop.clone(), stop.clone());
     tasks.spawn("probes", Weight::Critical, done(async move { fleet.run(probing).await }));

@@ -259,6 +259,9 @@ pub struct DrainConfig {
 pub struct FleetConfig {
     /// The address under which agents reach this replica; default: the fleet listener's own.
     pub advertise_addr: Option<String>,
+    /// Folder of the authority that agents trust; default: `fleet-pki` in the data directory.
+    /// Replicas of one relay share it.
+    pub pki_dir: Option<PathBuf>,
 }
 
 /// This host's GPUs.

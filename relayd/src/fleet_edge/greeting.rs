@@ -59,7 +59,7 @@ pub(super) async fn greet(
             provider_id: row.id.to_string(),
             state: row.state.to_string(),
             relay_name: door.welcomes.relay_name.clone(),
-            replicas: door.welcomes.replicas.clone(),
+            replicas: door.welcomes.replicas.borrow().clone(),
         }),
         Err(refusal) => Reply::Refusal(refusal.clone()),
     };

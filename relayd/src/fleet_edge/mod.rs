@@ -21,7 +21,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -51,8 +51,8 @@ pub enum FleetEdgeError {
 pub struct Welcomes {
     /// What it calls itself.
     pub relay_name: String,
-    /// Where agents reach it.
-    pub replicas: Vec<String>,
+    /// Where agents reach it and its other replicas, as that changes.
+    pub replicas: watch::Receiver<Vec<String>>,
 }
 
 /// The listener's TLS side, and whom it asks.
@@ -145,7 +145,7 @@ impl FleetEdge {
                     }
                 };
                 drop(greeting_place);
-                session::run(&edge.door.providers, greeted, &stop).await;
+                session::run(&edge.door, greeted, &stop).await;
                 drop(session_place);
             });
         }

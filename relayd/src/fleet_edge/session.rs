@@ -12,12 +12,14 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use relay_proto::fleet::v1 as proto;
 use relay_proto::fleet::v1::agent_service_client::AgentServiceClient;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
+use super::Door;
 use super::greeting::Greeted;
 use crate::domain::{ProviderId, ProviderState};
 use crate::engines::{EngineLoad, Uplink, UplinkBody};
@@ -52,7 +54,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const EXAMINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves one provider until the connection ends, relayd stops, or a decision ends it.
-pub(super) async fn run(providers: &Providers, greeted: Greeted, stop: &CancellationToken) {
+pub(super) async fn run(door: &Door, greeted: Greeted, stop: &CancellationToken) {
+    let providers = &door.providers;
     let Greeted { row, stream } = greeted;
     let (id, state) = (row.id.clone(), row.state);
     let handshake = http2::Builder::new(TokioExecutor::new())
@@ -78,6 +81,7 @@ pub(super) async fn run(providers: &Providers, greeted: Greeted, stop: &Cancella
             Ok(()) => "closed".to_owned(),
             Err(error) => error.to_string(),
         },
+        () = inform(door.welcomes.replicas.clone(), sender.clone()) => "relayd stops".to_owned(),
         () = listen(&session, sender.clone()) => "it told nothing any more".to_owned(),
         () = examine(providers, &id, state) => String::new(),
         () = provision(providers, &session, sender) => String::new(),
@@ -101,6 +105,19 @@ async fn listen(session: &Session, sender: SendRequest<UplinkBody>) {
     };
     while let Ok(Some(frame)) = frames.message().await {
         session.heard(report(frame));
+    }
+}
+
+/// Tells the agent which replicas there are, now and at every change.
+async fn inform(mut replicas: watch::Receiver<Vec<String>>, sender: SendRequest<UplinkBody>) {
+    let origin = Uri::from_static("http://agent");
+    let mut client = AgentServiceClient::with_origin(Calls(sender), origin);
+    replicas.mark_changed();
+    while replicas.changed().await.is_ok() {
+        let addresses = replicas.borrow_and_update().clone();
+        if let Err(status) = client.replicas(proto::ReplicasRequest { addresses }).await {
+            tracing::info!(code = ?status.code(), "an agent was not told of the replicas");
+        }
     }
 }
 

@@ -59,7 +59,10 @@ impl Door {
         let authority = Authority::create("test", Validity::days(1).unwrap()).unwrap();
         let names = Purpose::Server(vec!["127.0.0.1".to_owned()]);
         let issued = authority.issue(&names, Validity::days(1).unwrap()).unwrap();
-        let welcomes = Welcomes { relay_name: "test".to_owned(), replicas: Vec::new() };
+        let welcomes = Welcomes {
+            relay_name: "test".to_owned(),
+            replicas: tokio::sync::watch::channel(Vec::new()).1,
+        };
         let edge = FleetEdge::new(&issued.cert_pem, &issued.key_pem, providers, welcomes).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

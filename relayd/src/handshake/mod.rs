@@ -44,3 +44,6 @@ pub const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How long the greeting may take, from the TLS handshake to the reply.
 pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Most replicas of one relay: an agent keeps a session with each.
+pub const REPLICAS_MAX: usize = 16;

@@ -142,9 +142,9 @@ impl Limits {
         whose: impl FnOnce() -> String,
     ) -> Result<(), Fault> {
         match self {
-            Self::Own(counts) => counts
-                .count(subject, mode, limits)
-                .map_err(|breach| breach.fault(mode, &whose())),
+            Self::Own(counts) => {
+                counts.count(subject, mode, limits).map_err(|breach| breach.fault(mode, &whose()))
+            }
             Self::Shared(leases) => leases
                 .count(subject, mode, limits)
                 .await
@@ -341,7 +341,8 @@ mod tests {
     async fn guests_are_counted_by_address() {
         let limits = Limits::default();
         let one = RateLimits { direct: Some(1), ..RateLimits::NONE };
-        let admit = async |addr: &str| limits.admit(&guest(addr), Mode::Direct, "guest", &one).await;
+        let admit =
+            async |addr: &str| limits.admit(&guest(addr), Mode::Direct, "guest", &one).await;
         admit("192.0.2.1").await.unwrap();
         assert!(admit("192.0.2.1").await.is_err());
         admit("192.0.2.2").await.unwrap();

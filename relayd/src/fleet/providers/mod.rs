@@ -19,8 +19,10 @@ mod live;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use decide::Decision;
 pub use deploy::{Deployment, Order};
@@ -33,7 +35,10 @@ use crate::catalogue::Catalogue;
 use crate::domain::{Fault, ProviderId, ProviderState};
 use crate::events::{EventKind, Events, Severity};
 use crate::identity::Identity;
-use crate::store::{Change, ProviderEdit, ProviderRow, Store, StoreError, Trail};
+use crate::store::{Change, Counter, ProviderEdit, ProviderRow, Store, StoreError, Trail};
+
+/// Time between two looks at what other replicas decided.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The providers of this relayd. Cheap to clone.
 #[derive(Clone)]
@@ -97,6 +102,48 @@ impl Providers {
         let row = self.0.store.provider(id).await?;
         let live = self.live().get(id).map(live::Live::view);
         Ok(Provider { evidence: Evidence::read(&row.evidence), live, row })
+    }
+
+    /// Sessions on this replica.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.live().len()
+    }
+
+    /// Follows what other replicas decide, until `stop`: a provider that may not connect any more
+    /// loses its session here as well.
+    pub async fn follow(self, stop: CancellationToken) {
+        let mut seen = None;
+        let mut reachable = true;
+        loop {
+            match self.look(&mut seen).await {
+                Ok(()) => reachable = true,
+                Err(error) if reachable => {
+                    reachable = false;
+                    tracing::warn!(%error, "decisions about providers cannot be read");
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn look(&self, seen: &mut Option<i64>) -> Result<(), StoreError> {
+        let now = self.0.store.counter(Counter::Providers).await?;
+        if *seen == Some(now) {
+            return Ok(());
+        }
+        for row in self.0.store.providers().await? {
+            if !row.state.may_connect() {
+                self.end_session(&row.id);
+            }
+        }
+        *seen = Some(now);
+        self.changed();
+        Ok(())
     }
 
     /// Changes whenever something about a provider did.
