@@ -41,7 +41,7 @@ const GENERATION_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(super) enum Limits {
     /// This process alone serves.
-    Own(Counts),
+    Own(Box<Counts>),
     /// Replicas count together.
     Shared(Leases),
 }
@@ -92,7 +92,7 @@ pub(super) enum Breach {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::Own(Counts::new())
+        Self::Own(Box::new(Counts::new()))
     }
 }
 
