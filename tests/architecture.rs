@@ -32,6 +32,7 @@ const ROWS: &[(&str, u8)] = &[
     ("fleet", 6),
     ("metering", 6),
     ("observe", 6),
+    ("rollouts", 7),
     ("routing", 7),
     ("opengpu", 7),
     ("inference", 8),
@@ -80,6 +81,7 @@ const DRIVERS: &[(&str, &[&str])] = &[
     ("rcgen", &["pki"]),
     ("clap", &["cli"]),
     ("moka", &["identity"]),
+    ("statrs", &["rollouts"]),
 ];
 
 /// Crates that are rooms by another name.

@@ -41,6 +41,9 @@ words! {
     admin::difference::Kind => "KIND_",
     admin::ProviderState => "PROVIDER_STATE_",
     admin::DeploymentState => "DEPLOYMENT_STATE_",
+    admin::RolloutState => "ROLLOUT_STATE_",
+    admin::GateKind => "GATE_KIND_",
+    admin::GateVerdict => "GATE_VERDICT_",
     crate::fleet::v1::RefusalCode => "REFUSAL_CODE_",
 }
 

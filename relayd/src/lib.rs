@@ -28,6 +28,7 @@ pub mod fleet;
 pub mod metering;
 pub mod observe;
 
+pub mod rollouts;
 pub mod routing;
 
 pub mod inference;

@@ -22,6 +22,7 @@ mod providers;
 mod refusals;
 mod replicas;
 mod reuse;
+mod rollouts;
 mod sdk;
 mod start;
 mod traces;

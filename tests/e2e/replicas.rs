@@ -100,6 +100,83 @@ async fn three_agree_about_keys_limits_credit_and_cordons() {
     one.audit().unwrap();
 }
 
+/// A rollout that begins on one replica, is led from another and ends on a third.
+#[tokio::test]
+async fn three_agree_about_a_rollout() {
+    let engines = [Scripted::start(tokens(3)).unwrap(), Scripted::start(tokens(3)).unwrap()];
+    let [old, new] = &engines;
+    let replicas = Replicas::start(&[&old.url, &new.url], 3).await;
+    let [one, two, three] = &replicas.relays[..] else { panic!("three were started") };
+    let list = one.admin(&["backends", "list"]).unwrap();
+    let named = |engine: &Scripted| {
+        let rows = list["backends"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["base_url"] == engine.url).unwrap();
+        row["backend_id"].as_str().unwrap().to_owned()
+    };
+    let revise = |relay: &Relay, engine| {
+        relay.admin(&["rollouts", "revise", MODEL, "--target", &named(engine)]).unwrap()
+    };
+    let agree = async |what: &str, share: u32| {
+        let since = Instant::now();
+        eventually(what, async || {
+            let shown = [one, two, three].map(|relay| {
+                let shown = relay.admin(&["rollouts", "show", MODEL]).unwrap();
+                shown["rollout"]["share_permille"] == share
+            });
+            Ok(shown.iter().all(|agrees| *agrees).then_some(()))
+        })
+        .await
+        .unwrap();
+        println!("{what}: seen everywhere after {:?}", since.elapsed());
+    };
+    assert_eq!(revise(one, old)["number"], 2);
+    assert_eq!(revise(two, new)["number"], 3, "numbers are given out once");
+    let start = |revision| {
+        three.admin(&["rollouts", "start", MODEL, revision, "--steps", "50,100"]).unwrap();
+    };
+    start("2");
+    agree("the rollout to begin", 500).await;
+    let busy = one.admin(&["rollouts", "start", MODEL, "3"]).unwrap_err();
+    assert!(format!("{busy:#}").contains("open already"), "{busy:#}");
+    for _ in 0..2 {
+        one.admin(&["rollouts", "advance", MODEL]).unwrap();
+    }
+    agree("revision 2 to be live", 1_000).await;
+
+    // A conversation stays on its revision, whichever replica is asked.
+    start("3");
+    agree("the next one to begin", 500).await;
+    let account = one.account(DEV_TIER, "5").unwrap();
+    let callers = replicas.callers(&account.key);
+    let ask = async |caller: &Caller, session: &str| {
+        let before = new.requests();
+        let asked = caller
+            .request(reqwest::Method::POST, Route::Openai.path())
+            .header("x-session-id", session)
+            .body(Route::Openai.body(MODEL, 4, false).to_string());
+        assert_eq!(asked.send().await.unwrap().status().as_u16(), 200);
+        new.requests() > before
+    };
+    let mut taken = 0;
+    for session in 0..16 {
+        let session = format!("conversation-{session}");
+        let first = ask(&callers[0], &session).await;
+        for caller in &callers[1..] {
+            assert_eq!(ask(caller, &session).await, first, "{session}");
+        }
+        taken += usize::from(first);
+    }
+    assert!((1..16).contains(&taken), "{taken} of 16 on the new revision");
+    two.admin(&["rollouts", "rollback", MODEL, "--reason", "enough"]).unwrap();
+    agree("the way back", 0).await;
+    let before = new.requests();
+    for caller in callers.iter().cycle().take(12) {
+        assert_eq!(status(caller).await, 200);
+    }
+    assert_eq!(new.requests(), before);
+    one.audit().unwrap();
+}
+
 #[tokio::test]
 async fn replicas_together_never_spend_more_than_there_is() {
     const COVERED: i64 = 7;

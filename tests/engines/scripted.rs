@@ -29,6 +29,14 @@ pub enum Script {
         /// The pause.
         gap: Duration,
     },
+    /// As `Tokens` without a pause, but each so many-th request fails: a stream is cut after half of
+    /// its tokens, and what is not streamed is answered with 500.
+    Flaky {
+        /// Tokens of the others.
+        count: u64,
+        /// Which ones fail.
+        every: u64,
+    },
     /// As `Tokens` without a pause, but no usage is ever reported.
     NoUsage {
         /// How many.
@@ -182,7 +190,7 @@ async fn chat(
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Response {
-    shared.counts.requests.fetch_add(1, Ordering::Relaxed);
+    let number = 1 + shared.counts.requests.fetch_add(1, Ordering::Relaxed);
     let streams = body["stream"] == true;
     let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((headers, body));
@@ -190,6 +198,14 @@ async fn chat(
     let next = scripts.wait_for(|script| !matches!(script, Script::UntilNext)).await;
     let Some(script) = next.ok().map(|script| script.clone()) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let script = match script {
+        Script::Flaky { count, every } if number % every != 0 => {
+            Script::Tokens { count, gap: Duration::ZERO }
+        }
+        Script::Flaky { count, .. } if streams => Script::ResetAfter(count / 2),
+        Script::Flaky { .. } => Script::Refuse(500, r#"{"error":{"message":"out of memory"}}"#),
+        script => script,
     };
     match script {
         Script::Refuse(status, body) => {
@@ -239,12 +255,21 @@ fn tokens(script: &Script) -> u64 {
     }
 }
 
+/// One token's text.
+fn word(script: &Script) -> String {
+    match script {
+        Script::Heavy { bytes, .. } => "x".repeat(*bytes),
+        _ => WORD.to_owned(),
+    }
+}
+
 fn whole(script: &Script) -> Value {
     let count = tokens(script);
+    let text = word(script).repeat(usize::try_from(count).unwrap_or(0));
     let mut answer = json!({
         "id":"chatcmpl-1","object":"chat.completion","created":1,"model":MODEL,
         "choices":[{"index":0,"finish_reason":"stop",
-            "message":{"role":"assistant","content":WORD.repeat(usize::try_from(count).unwrap_or(0))}}],
+            "message":{"role":"assistant","content":text}}],
     });
     match script {
         Script::NoUsage { .. } => {}
@@ -282,10 +307,7 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
         Script::ErrorEventEchoing(0, _) | Script::GarbageEchoing(0) => Vec::new(),
         _ => vec![chunk(json!({"role":"assistant","content":""}), Value::Null, None)],
     };
-    let word = match script {
-        Script::Heavy { bytes, .. } => "x".repeat(*bytes),
-        _ => WORD.to_owned(),
-    };
+    let word = word(script);
     for n in 1..=count {
         let so_far = cumulative.then(|| usage(n));
         events.push(chunk(json!({"content":word}), Value::Null, so_far));

@@ -1,5 +1,8 @@
 //! Customers with a key, and what the ledger says of them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use uuid::Uuid;
@@ -116,18 +119,15 @@ impl Relay {
     /// # Errors
     /// When there is no such price.
     pub fn quote(&self, settled: &Settled) -> anyhow::Result<i64> {
-        let scope = settled.scope();
+        settled.costs(&self.price(settled.scope())?)
+    }
+
+    /// The printed price row of a scope.
+    fn price(&self, scope: &str) -> anyhow::Result<Value> {
         let model = scope.splitn(3, '.').nth(2).context("a scope has three parts")?;
         let model = self.admin(&["models", "show", model])?;
         let prices = model["prices"].as_array().context("no prices")?;
-        let price = prices.iter().find(|price| price["scope"] == scope).context("no such price")?;
-        let mut total = 0_i128;
-        for meter in METERS {
-            let rate =
-                price["rates"][meter].as_i64().with_context(|| format!("no rate {meter}"))?;
-            total += i128::from(settled.meter(meter)) * i128::from(rate);
-        }
-        Ok(i64::try_from(total.div_euclid(1_000_000) + i128::from(total % 1_000_000 > 0))?)
+        prices.iter().find(|price| price["scope"] == scope).cloned().context("no such price")
     }
 
     /// Holds each request's charge against its usage and the balance against the sum. `began` is
@@ -141,9 +141,13 @@ impl Relay {
         began: i64,
         settled: &[Settled],
     ) -> anyhow::Result<i64> {
-        let mut sum = 0;
+        let (mut sum, mut prices) = (0, HashMap::new());
         for request in settled {
-            let (charged, quoted) = (request.charged(), self.quote(request)?);
+            let price = match prices.entry(request.scope().to_owned()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.price(request.scope())?),
+            };
+            let (charged, quoted) = (request.charged(), request.costs(price)?);
             ensure!(charged == quoted, "charged {charged}, not {quoted}: {}", request.row);
             sum += charged;
         }
@@ -171,6 +175,17 @@ impl Settled {
     pub fn outcome(&self) -> String {
         let text = |key: &str| self.row[key].as_str().unwrap_or_default().to_owned();
         format!("{} {}", text("state"), text("error_code")).trim_end().to_owned()
+    }
+
+    /// What it must have cost by a price row.
+    fn costs(&self, price: &Value) -> anyhow::Result<i64> {
+        let mut total = 0_i128;
+        for meter in METERS {
+            let rate =
+                price["rates"][meter].as_i64().with_context(|| format!("no rate {meter}"))?;
+            total += i128::from(self.meter(meter)) * i128::from(rate);
+        }
+        Ok(i64::try_from(total.div_euclid(1_000_000) + i128::from(total % 1_000_000 > 0))?)
     }
 
     /// Units of one meter.

@@ -142,6 +142,12 @@ text_id!(
     "a provider id (prov_ and 16 hex digits)",
     |text| prefixed_hex(text, "prov_", 16)
 );
+text_id!(
+    /// One move of traffic from a revision of a model to another: `ro_` and 16 hex digits.
+    RolloutId,
+    "a rollout id (ro_ and 16 hex digits)",
+    |text| prefixed_hex(text, "ro_", 16)
+);
 
 /// Longest slug, in bytes: fits one console column and a metrics label.
 const SLUG_MAX_BYTES: usize = 64;

@@ -14,7 +14,9 @@ mod id;
 mod meter;
 mod name;
 mod provider;
+mod revision;
 mod role;
+mod rollout;
 mod tier;
 
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
@@ -25,9 +27,19 @@ pub use gpu::{
     Throttle,
 };
 pub use host::{Aged, HostFacts, HostReport, STALE_AFTER_MS};
-pub use id::{BackendId, BootId, CustomerId, IdError, KeyId, PriceId, ProviderId, RequestId};
+pub use id::{
+    BackendId, BootId, CustomerId, IdError, KeyId, PriceId, ProviderId, RequestId, RolloutId,
+};
 pub use meter::{Meter, Meters};
 pub use name::{Mode, ModeRequest, ModelName, NameError, Scope, Source};
 pub use provider::{PayoutAddress, PayoutAddressError, ProviderState};
+pub use revision::{
+    REVISION_NOTE_MAX_CHARS, RevisionParameters, RevisionTarget, TARGETS_MAX, UPSTREAM_MAX_BYTES,
+    check_revision,
+};
 pub use role::Role;
+pub use rollout::{
+    ALL_PERMILLE, ALPHA_PPM, CANARY_PROMPTS_MAX, CANARY_TEXT_MAX_BYTES, CanaryPrompt, Gate, Gates,
+    MIN_SAMPLES, PATIENCE_MAX, RolloutPlan, RolloutState, STEPS_MAX, TOLERANCE_MAX_PPM, WINDOW_MS,
+};
 pub use tier::{GUEST_TIER, RateLimits, Tier};

@@ -15,6 +15,7 @@ mod error;
 mod page;
 mod provider;
 mod roles;
+mod rollout;
 mod serve;
 mod services;
 mod tls;

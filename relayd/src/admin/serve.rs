@@ -22,6 +22,7 @@ use super::services::models::Models;
 use super::services::operators::Operators;
 use super::services::overview::{Overview, OverviewView};
 use super::services::providers::{ProvidersNoun, ProvidersView};
+use super::services::rollouts::{RolloutsNoun, RolloutsView};
 use super::services::session::Session;
 use super::services::usage::{RequestsView, Usage};
 use super::tls::{self, AdminError};
@@ -36,6 +37,7 @@ use crate::fleet::{Fleet, Providers};
 use crate::gpu::LocalHost;
 use crate::identity::Identity;
 use crate::observe::Observe;
+use crate::rollouts::Rollouts;
 use crate::store::Store;
 
 /// Largest message in either direction: 5,000 keys or a whole catalogue fit.
@@ -70,6 +72,8 @@ pub struct Parts {
     pub fleet: Fleet,
     /// Providers.
     pub providers: Providers,
+    /// Revisions of models, and rollouts between them.
+    pub rollouts: Rollouts,
     /// Where their agents dial in.
     pub door: FleetDoor,
     /// What runs now.
@@ -175,6 +179,11 @@ impl Admin {
                 DeploymentsServiceServer,
                 services.deployments
             ))
+            .add_service(bounded!(
+                rollouts_service_server,
+                RolloutsServiceServer,
+                services.rollouts
+            ))
             .add_service(bounded!(hosts_service_server, HostsServiceServer, services.hosts))
             .add_service(bounded!(usage_service_server, UsageServiceServer, services.usage))
             .add_service(bounded!(events_service_server, EventsServiceServer, services.events))
@@ -205,6 +214,7 @@ struct Services {
     backends: Backends,
     providers: ProvidersNoun,
     deployments: Deployments,
+    rollouts: RolloutsNoun,
     hosts: Hosts,
     usage: Usage,
     events: EventsNoun,
@@ -219,6 +229,7 @@ impl Services {
             catalogue,
             fleet,
             providers,
+            rollouts,
             door,
             observe,
             host,
@@ -230,6 +241,8 @@ impl Services {
         let streams = Streams { stop, identity: identity.clone() };
         let today = Today::new(store.clone());
         let hosts = HostsView { local: host, providers: providers.clone() };
+        let rollouts =
+            RolloutsView { rollouts, catalogue: catalogue.clone(), fleet: fleet.clone() };
         let keys = KeysView::new(store.clone(), observe.clone(), today.clone());
         Self {
             session: Session { about, started_at_ms: now_ms() },
@@ -283,8 +296,15 @@ impl Services {
                 identity,
                 providers: providers.clone(),
                 door,
-                changes,
+                changes: changes.clone(),
                 view: Shared::new(ProvidersView(providers)),
+                streams: streams.clone(),
+            },
+            rollouts: RolloutsNoun {
+                store: store.clone(),
+                now: rollouts.clone(),
+                changes,
+                view: Shared::new(rollouts),
                 streams: streams.clone(),
             },
             hosts: Hosts { view: Shared::new(hosts.clone()), hosts, streams: streams.clone() },

@@ -21,6 +21,11 @@ use super::edge::Visit;
 use super::error::{Refused, row};
 use super::routes::Chat;
 
+/// The header by which a caller says what belongs together.
+const SESSION: &str = "x-session-id";
+/// Longest value of it that is heeded: four UUIDs.
+const SESSION_MAX_BYTES: usize = 144;
+
 /// The header of an answer while the customer's credit is below its own threshold.
 const CREDIT_WARNING: &str = "x-credit-warning";
 
@@ -74,7 +79,8 @@ async fn answer(
     let request = scan(&face, &head.headers, body, surface).await?;
     check_features(&request, &principal)?;
     let stream = request.stream();
-    let served = serve(&face, visit, principal, request).await;
+    let session = session(&principal, &head.headers);
+    let served = serve(&face, visit, principal, request, session).await;
     served.map_err(|fault| Refused { fault, before_stream: stream })
 }
 
@@ -93,6 +99,7 @@ async fn serve(
     visit: Visit,
     principal: Principal,
     request: ChatRequest,
+    session: Option<Box<[u8]>>,
 ) -> Result<Response, Fault> {
     let surface = request.surface();
     let snapshot = face.catalogue.snapshot();
@@ -109,7 +116,7 @@ async fn serve(
         None => false,
     };
     let request_id = visit.request_id;
-    let call = Call { principal, request_id, request, offer, trace: visit.trace };
+    let call = Call { principal, request_id, request, offer, session, trace: visit.trace };
     let mut response = match face.inference.chat(call).await? {
         Reply::Whole(answer) => body::json(answer),
         Reply::Stream(frames) => {
@@ -121,6 +128,17 @@ async fn serve(
         response.headers_mut().insert(CREDIT_WARNING, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// What keeps a conversation on one revision of its model: the caller's own word for it, apart
+/// from the same word of other callers.
+fn session(principal: &Principal, headers: &HeaderMap) -> Option<Box<[u8]>> {
+    let said = headers.get(SESSION)?.as_bytes();
+    if said.is_empty() || said.len() > SESSION_MAX_BYTES {
+        return None;
+    }
+    let caller = principal.key().map_or("", |key| key.key_id.as_str());
+    Some([caller.as_bytes(), &[0], said].concat().into())
 }
 
 /// Refuses well-formed requests that no route of this deployment serves.

@@ -32,6 +32,7 @@ use crate::inference::{Bounds, Inference};
 use crate::metering::Metering;
 use crate::observe::Observe;
 use crate::ops::Readiness;
+use crate::rollouts::Rollouts;
 use crate::routing::Router;
 use crate::store::{Place, Store, StoreOptions, Upkeep};
 use crate::telemetry::{Telemetry, names};
@@ -74,6 +75,8 @@ pub struct Parts {
     pub fleet: Fleet,
     /// Independent owners of GPUs.
     pub providers: Providers,
+    /// Which revision serves.
+    pub rollouts: Rollouts,
     /// Who serves next.
     pub router: Router,
     /// What runs now.
@@ -128,14 +131,21 @@ impl App {
             fleet.clone(),
             events.clone(),
         );
+        let rollouts =
+            Rollouts::load(store.clone(), events.clone()).await.map_err(AppError::Store)?;
         let router = Router::new(fleet.clone(), rand::random());
         let observe = Observe::new();
         let sampler = Sampler::start(&config.gpu, &config.data_dir.0).map_err(|error| {
             AppError::Setting(format!("no thread to look at this host: {error}"))
         })?;
         let metering = Metering::new(store.clone());
-        let inference =
-            Inference::new(metering.clone(), router.clone(), observe.clone(), bounds(&config));
+        let inference = Inference::new(
+            metering.clone(),
+            rollouts.clone(),
+            router.clone(),
+            observe.clone(),
+            bounds(&config),
+        );
         let parts = Parts {
             store,
             events,
@@ -143,6 +153,7 @@ impl App {
             identity,
             fleet,
             providers,
+            rollouts,
             router,
             observe,
             host: sampler.host(),

@@ -175,7 +175,17 @@ async fn drain(parts: &Parts, faces: &mut Supervisor, patience: Duration, signal
 
 fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &CancellationToken) {
     let Parts {
-        store, events, catalogue, identity, fleet, providers, router, observe, host, ..
+        store,
+        events,
+        catalogue,
+        identity,
+        fleet,
+        providers,
+        rollouts,
+        router,
+        observe,
+        host,
+        ..
     } = parts.clone();
     let following = follow::backends(store.clone(), catalogue.clone(), fleet.clone(), stop.clone());
     tasks.spawn("backends", Weight::Critical, following);
@@ -187,6 +197,14 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
     let (probing, routing) = (stop.clone(), stop.clone());
     tasks.spawn("probes", Weight::Critical, done(async move { fleet.run(probing).await }));
     tasks.spawn("router", Weight::Critical, done(async move { router.run(routing).await }));
+    let moving = stop.clone();
+    tasks.spawn("rollouts", Weight::Critical, done(async move { rollouts.run(moving).await }));
+    let (asking, inference) = (stop.clone(), parts.inference.clone());
+    tasks.spawn(
+        "canaries",
+        Weight::Critical,
+        done(async move { inference.canaries(asking).await }),
+    );
     let gauging = stop.clone();
     tasks.spawn("host", Weight::Critical, done(async move { host.write_gauges(gauging).await }));
     let troubles = tell::trouble(observe.clone(), events.clone(), stop.clone());
@@ -258,6 +276,7 @@ fn admin_parts(parts: &Parts, door: FleetDoor, about: About) -> admin::Parts {
         catalogue: parts.catalogue.clone(),
         fleet: parts.fleet.clone(),
         providers: parts.providers.clone(),
+        rollouts: parts.rollouts.clone(),
         door,
         observe: parts.observe.clone(),
         host: parts.host.clone(),

@@ -61,6 +61,20 @@ pub enum EventKind {
     InvitationCreated,
     /// An invitation was withdrawn.
     InvitationWithdrawn,
+    /// A revision of a model was made.
+    RevisionCreated,
+    /// A rollout began.
+    RolloutStarted,
+    /// A rollout came to its next step.
+    RolloutAdvanced,
+    /// A rollout waits for a person.
+    RolloutPaused,
+    /// A rollout goes on.
+    RolloutResumed,
+    /// A new revision serves all.
+    RolloutCompleted,
+    /// A new revision serves no more.
+    RolloutRolledBack,
     /// A customer was made.
     CustomerCreated,
     /// A customer was changed.
@@ -107,7 +121,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 56] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -136,6 +150,13 @@ impl EventKind {
         Self::DeploymentRefused,
         Self::InvitationCreated,
         Self::InvitationWithdrawn,
+        Self::RevisionCreated,
+        Self::RolloutStarted,
+        Self::RolloutAdvanced,
+        Self::RolloutPaused,
+        Self::RolloutResumed,
+        Self::RolloutCompleted,
+        Self::RolloutRolledBack,
         Self::CustomerCreated,
         Self::CustomerUpdated,
         Self::CustomerCredited,
@@ -191,6 +212,13 @@ impl EventKind {
             Self::DeploymentRefused => "deployment.refused",
             Self::InvitationCreated => "invitation.created",
             Self::InvitationWithdrawn => "invitation.withdrawn",
+            Self::RevisionCreated => "revision.created",
+            Self::RolloutStarted => "rollout.started",
+            Self::RolloutAdvanced => "rollout.advanced",
+            Self::RolloutPaused => "rollout.paused",
+            Self::RolloutResumed => "rollout.resumed",
+            Self::RolloutCompleted => "rollout.completed",
+            Self::RolloutRolledBack => "rollout.rolled_back",
             Self::CustomerCreated => "customer.created",
             Self::CustomerUpdated => "customer.updated",
             Self::CustomerCredited => "customer.credited",

@@ -8,7 +8,7 @@ use super::count::Read;
 use super::dispatch::engine_error;
 use super::driver::Task;
 use crate::engines::EngineError;
-use crate::wire::{self, Dialect};
+use crate::wire::{self, Dialect, Finish};
 
 /// A whole answer in the client's format.
 pub(super) struct Whole {
@@ -16,6 +16,8 @@ pub(super) struct Whole {
     pub(super) body: Bytes,
     /// What was read of it.
     pub(super) read: Read,
+    /// Why it ended.
+    pub(super) finish: Finish,
 }
 
 /// Turns an engine's whole answer into the client's.
@@ -33,5 +35,5 @@ pub(super) fn read(task: &Task, dialect: Dialect, body: &Bytes) -> Result<Whole,
         out_bytes: answer.out_bytes,
         ..Read::default()
     };
-    Ok(Whole { body: answer.body, read })
+    Ok(Whole { body: answer.body, read, finish: answer.finish })
 }

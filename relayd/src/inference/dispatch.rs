@@ -15,9 +15,10 @@ use crate::domain::{BackendId, Code, Fault, FieldError};
 use crate::engines::{Blame, ChatCall, EngineError, Reply, ReplyStream, Retry, Timed};
 use crate::fleet::Outcome;
 use crate::observe::LiveRequest;
+use crate::rollouts::{Assignment, SampleEnd};
 use crate::routing::{Permit, Refusal};
 use crate::telemetry::{names, trace};
-use crate::wire::{Translator, Upstream, WireError};
+use crate::wire::{Defaults, Translator, Upstream, WireError};
 
 /// Attempts at most: the first, and one more, elsewhere unless the first went into a connection
 /// that the backend had closed.
@@ -25,6 +26,8 @@ const ATTEMPTS_MAX: u32 = 2;
 
 /// An answer that has begun.
 pub(super) struct Begun {
+    /// The revision that answers.
+    pub(super) assignment: Assignment,
     /// The place on the backend; held until the answer ends.
     pub(super) permit: Permit,
     /// Which attempt it was, from 1.
@@ -62,14 +65,14 @@ pub(super) struct Failure {
     pub(super) attempt: u32,
 }
 
-/// Finds a backend and reads until the first content.
+/// Finds a backend and reads until the first content. What a new revision fails goes to the one
+/// that serves, and counts against the new one all the same.
 pub(super) async fn dispatch(
     inner: &Inner,
     task: &Task,
     live: &LiveRequest,
-    first: Permit,
+    (mut permit, mut assignment): (Permit, Assignment),
 ) -> Result<Begun, Failure> {
-    let mut permit = first;
     let mut excluded = Vec::new();
     let (mut attempt, mut fresh) = (1, false);
     loop {
@@ -77,9 +80,10 @@ pub(super) async fn dispatch(
         live.dispatched(&backend);
         let sent = Instant::now();
         let span = stages::dispatch(task, &backend, attempt);
-        let tried = attempt_on(inner, task, &permit, &span, fresh).instrument(span.clone()).await;
+        let trying = attempt_on(inner, task, &assignment, &permit, &span, fresh);
+        let tried = trying.instrument(span.clone()).await;
         let error = match tried {
-            Ok(body) => return Ok(Begun { permit, attempt, sent, body }),
+            Ok(body) => return Ok(Begun { assignment, permit, attempt, sent, body }),
             Err(Miss::Engine(error)) => error,
             Err(Miss::Inexpressible(fields)) => {
                 permit.report(Outcome::Cancelled);
@@ -109,6 +113,7 @@ pub(super) async fn dispatch(
         }
         permit.report(outcome_of(&error));
         drop(permit);
+        inner.rollouts.observed(&scope.model, &assignment, sample_of(&error));
         excluded.push(backend.clone());
         let failure = |error: &EngineError| Failure {
             fault: error.fault(),
@@ -120,7 +125,13 @@ pub(super) async fn dispatch(
             return Err(failure(&error));
         }
         live.queued();
-        permit = match inner.router.admit(scope, &excluded, task.queue_until(inner)).await {
+        if let Some(running) = assignment.fallback() {
+            // The same backend may serve both revisions, under two names.
+            assignment = running;
+            excluded.clear();
+        }
+        let (only, until) = (assignment.backends().cloned(), task.queue_until(inner));
+        permit = match inner.router.admit_among(scope, &only, &excluded, until).await {
             Ok(permit) => permit,
             // There is nowhere else: the first failure is the better answer.
             Err(_) => return Err(failure(&error)),
@@ -136,7 +147,7 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
 }
 
 /// Why an attempt brought no answer.
-enum Miss {
+pub(super) enum Miss {
     /// The engine failed.
     Engine(EngineError),
     /// The engine's format has no word for something that the client asked for.
@@ -149,18 +160,29 @@ impl From<EngineError> for Miss {
     }
 }
 
-async fn attempt_on(
+pub(super) async fn attempt_on(
     inner: &Inner,
     task: &Task,
+    assignment: &Assignment,
     permit: &Permit,
     span: &Span,
     fresh: bool,
 ) -> Result<Body, Miss> {
     let backend = permit.backend();
+    let parameters = assignment.parameters();
+    let listed = || backend.upstream(&task.offer.scope.model).unwrap_or(task.request.model());
+    let cap = task.ceiling.output_cap;
     let target = Upstream {
-        model: backend.upstream(&task.offer.scope.model).unwrap_or(task.request.model()),
-        output_cap: task.ceiling.output_cap,
+        model: assignment.upstream(backend.id()).unwrap_or_else(listed),
+        output_cap: match parameters.max_tokens {
+            Some(usual) if task.request.output_cap().is_none() => cap.min(usual.into()),
+            _ => cap,
+        },
         engine: backend.engine.kind(),
+        defaults: Defaults {
+            temperature_milli: parameters.temperature_milli,
+            top_p_milli: parameters.top_p_milli,
+        },
     };
     let dialect = backend.engine.dialect();
     let body = task.request.upstream(dialect, &target).map_err(Miss::Inexpressible)?;
@@ -249,6 +271,15 @@ pub(super) fn outcome_of(error: &EngineError) -> Outcome {
         }
         Blame::Client => Outcome::ClientFault,
         Blame::Relay => Outcome::Cancelled,
+    }
+}
+
+/// What the revision is told.
+pub(super) const fn sample_of(error: &EngineError) -> SampleEnd {
+    match error.blame {
+        Blame::Backend => SampleEnd::Failed,
+        Blame::Client => SampleEnd::Refused,
+        Blame::Relay => SampleEnd::Cancelled,
     }
 }
 

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
-use super::{Call, Inner, Reply, stages, stream};
+use super::{Call, Inner, Reply, shadow, stages, stream};
 use crate::catalogue::Offer;
 use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, RequestId};
 use crate::engines::Blame;
@@ -22,6 +22,8 @@ use crate::identity::Principal;
 use crate::ledger::{self, CountSource, Usage, UsageStatus};
 use crate::metering::{Hold, HoldSpec, Settled};
 use crate::observe::{self, End, LiveRequest, NewRequest};
+use crate::rollouts::{Assignment, SampleEnd};
+use crate::routing::{Permit, Refusal};
 use crate::telemetry::{names, trace::TraceContext};
 use crate::wire::{ChatRequest, Dialect, Stamp, Timing, Translator};
 
@@ -36,6 +38,10 @@ pub(super) struct Task {
     pub(super) ceiling: Ceiling,
     /// When it must be over.
     pub(super) until: Instant,
+    /// The revision that it is for.
+    pub(super) assignment: Assignment,
+    /// What decided that.
+    pub(super) key: Box<[u8]>,
     began: Instant,
     created_ms: i64,
     task_id: String,
@@ -77,7 +83,10 @@ impl Driver {
             request.stream(),
         );
         let began = Instant::now();
+        let key = call.session.unwrap_or_else(|| (*call.request_id.uuid().as_bytes()).into());
         let task = Task {
+            assignment: inner.rollouts.assign(&call.offer.scope.model, &key),
+            key,
             until: began + inner.bounds.total,
             began,
             created_ms: now_ms(),
@@ -109,7 +118,7 @@ impl Driver {
                 return;
             }
         };
-        let Begun { permit, attempt, sent, body } = begun;
+        let Begun { assignment, permit, attempt, sent, body } = begun;
         let backend = permit.backend().id().clone();
         let (ttft, first) = (sent.elapsed(), self.task.began.elapsed());
         live.first_byte();
@@ -122,7 +131,7 @@ impl Driver {
                 permit.report(Outcome::Ok { ttft });
                 drop(permit);
                 let count = count::count(&whole.read, self.task.request.prompt_bytes(), true);
-                stream::Ended::whole(whole.body, self.task.capped(count))
+                stream::Ended::whole(whole.body, self.task.capped(count), whole.finish)
             }
             Body::Stream { translator, upstream, frames } => {
                 let relay = stream::Relay {
@@ -142,6 +151,10 @@ impl Driver {
                 ended
             }
         };
+        // An answer that came whole was generated until it came.
+        let generating = if self.task.request.stream() { sent.elapsed() - ttft } else { ttft };
+        let sample = ended.sample(ttft, generating);
+        self.inner.rollouts.observed(&self.task.offer.scope.model, &assignment, sample);
         let ending = Ending {
             status: ended.status,
             fault: ended.fault.clone(),
@@ -181,18 +194,18 @@ impl Driver {
         let admitted = async {
             let _stage = stages::queue(&self.task);
             live.queued();
-            self.inner.router.admit(&self.task.offer.scope, &[], until).await
+            self.admit(until).await
         };
         tokio::pin!(pending, admitted);
         let mut held: Option<Hold> = None;
-        let permit = loop {
+        let place = loop {
             tokio::select! {
                 biased;
                 hold = &mut pending, if held.is_none() => held = Some(hold.map_err(refused)?),
-                permit = &mut admitted => match permit {
-                    Ok(permit) => {
-                        metrics::histogram!(names::QUEUE_WAIT).record(permit.waited().as_secs_f64());
-                        break permit;
+                place = &mut admitted => match place {
+                    Ok(place) => {
+                        metrics::histogram!(names::QUEUE_WAIT).record(place.0.waited().as_secs_f64());
+                        break place;
                     }
                     Err(refusal) => {
                         let hold = match held {
@@ -211,14 +224,15 @@ impl Driver {
                 }
             }
         };
-        if held.is_none() && !(may_overlap && permit.backend().spec.trust == Trust::Own) {
+        if held.is_none() && !(may_overlap && place.0.backend().spec.trust == Trust::Own) {
             held = Some((&mut pending).await.map_err(refused)?);
         }
         let late = |fault| {
             metrics::counter!(names::OVERLAP_REFUSED).increment(1);
             refused(fault)
         };
-        let dispatched = dispatch::dispatch(&self.inner, &self.task, live, permit);
+        shadow::copy(&self.inner, &self.task);
+        let dispatched = dispatch::dispatch(&self.inner, &self.task, live, place);
         tokio::pin!(dispatched);
         let answer = loop {
             tokio::select! {
@@ -240,6 +254,25 @@ impl Driver {
         match answer {
             Ok(begun) => Ok((hold, begun)),
             Err(failure) => Err(Refused { hold: Some(hold), failure }),
+        }
+    }
+
+    /// A place on a backend of the request's revision. Where a new one has none, the one that
+    /// serves takes the request, and it counts against the new one.
+    async fn admit(&self, until: Instant) -> Result<(Permit, Assignment), Refusal> {
+        let scope = &self.task.offer.scope;
+        let mut assignment = self.task.assignment.clone();
+        loop {
+            let only = assignment.backends().cloned();
+            let refusal = match self.inner.router.admit_among(scope, &only, &[], until).await {
+                Ok(permit) => return Ok((permit, assignment)),
+                Err(refusal) => refusal,
+            };
+            self.inner.rollouts.observed(&scope.model, &assignment, SampleEnd::Failed);
+            match (refusal, assignment.fallback()) {
+                (Refusal::NoBackend | Refusal::QueueFull, Some(running)) => assignment = running,
+                _ => return Err(refusal),
+            }
         }
     }
 
@@ -433,6 +466,25 @@ impl Driver {
 }
 
 impl Task {
+    /// The same request once more, for nobody: with its own id, and no part of the caller's trace.
+    pub(super) fn copied(&self) -> Self {
+        Self {
+            principal: self.principal.clone(),
+            request_id: RequestId::new(Uuid::now_v7()),
+            request: self.request.clone(),
+            offer: Arc::clone(&self.offer),
+            trace: TraceContext::default(),
+            span: tracing::Span::none(),
+            ceiling: self.ceiling,
+            until: self.until,
+            assignment: self.assignment.clone(),
+            key: self.key.clone(),
+            began: self.began,
+            created_ms: self.created_ms,
+            task_id: String::new(),
+        }
+    }
+
     /// What is left of the request's time.
     pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())

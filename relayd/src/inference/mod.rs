@@ -18,6 +18,7 @@ mod count;
 mod dispatch;
 mod driver;
 mod plan;
+mod shadow;
 mod stages;
 mod stream;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +35,7 @@ use crate::domain::{Code, Fault, RequestId};
 use crate::identity::Principal;
 use crate::metering::Metering;
 use crate::observe::Observe;
+use crate::rollouts::Rollouts;
 use crate::routing::Router;
 use crate::telemetry::trace::TraceContext;
 use crate::wire::ChatRequest;
@@ -71,6 +73,9 @@ pub struct Call {
     pub request: ChatRequest,
     /// What is bought.
     pub offer: Arc<Offer>,
+    /// What the caller's requests have in common that shall stay on one revision of the model;
+    /// none where each is for itself.
+    pub session: Option<Box<[u8]>>,
     /// The caller's trace.
     pub trace: TraceContext,
 }
@@ -94,9 +99,13 @@ pub struct Inference(Arc<Inner>);
 
 struct Inner {
     metering: Metering,
+    rollouts: Rollouts,
     router: Router,
     observe: Observe,
     bounds: Bounds,
+    /// Copies for new revisions: owned here, ended when no new request is taken.
+    shadows: TaskTracker,
+    shadow_places: Arc<Semaphore>,
     drivers: TaskTracker,
     /// Fires when no new request is taken.
     closing: CancellationToken,
@@ -107,10 +116,19 @@ struct Inner {
 impl Inference {
     /// Serves with these parts.
     #[must_use]
-    pub fn new(metering: Metering, router: Router, observe: Observe, bounds: Bounds) -> Self {
+    pub fn new(
+        metering: Metering,
+        rollouts: Rollouts,
+        router: Router,
+        observe: Observe,
+        bounds: Bounds,
+    ) -> Self {
         Self(Arc::new(Inner {
             metering,
+            rollouts,
             router,
+            shadows: TaskTracker::new(),
+            shadow_places: shadow::places(),
             observe,
             bounds,
             drivers: TaskTracker::new(),
@@ -138,6 +156,11 @@ impl Inference {
         answer.await.unwrap_or_else(|_| Err(Fault::internal()))
     }
 
+    /// Asks the canary prompts of rollouts until stopped. One such task a process.
+    pub async fn canaries(&self, stop: CancellationToken) {
+        shadow::canaries(&self.0, &stop).await;
+    }
+
     /// Requests that run.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -149,6 +172,8 @@ impl Inference {
     pub async fn drain(&self, patience: Duration) {
         self.0.closing.cancel();
         self.0.drivers.close();
+        self.0.shadows.close();
+        self.0.shadows.wait().await;
         if tokio::time::timeout(patience, self.0.drivers.wait()).await.is_err() {
             tracing::warn!(running = self.running(), "ending the streams that still run");
             self.0.ending.cancel();

@@ -19,7 +19,8 @@ use crate::fleet::Outcome;
 use crate::ledger::UsageStatus;
 use crate::metering::{Growth, Hold};
 use crate::observe::LiveRequest;
-use crate::wire::{TailReason, Translator};
+use crate::rollouts::SampleEnd;
+use crate::wire::{Finish, TailReason, Translator};
 
 /// Time between two notes to the ledger of how far a stream got: what a crash can cost us at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
@@ -42,6 +43,8 @@ pub(super) struct Ended {
     pub(super) fault: Option<Fault>,
     pub(super) blame: Option<Blame>,
     pub(super) count: Count,
+    /// Why the answer ended, by the engine's word.
+    pub(super) finish: Option<Finish>,
     /// What is said after the commit.
     pub(super) rest: Rest,
     outcome: Option<Outcome>,
@@ -78,12 +81,13 @@ type Growing = Pin<Box<dyn Future<Output = Result<Growth, Fault>> + Send>>;
 
 impl Ended {
     /// A whole answer, complete.
-    pub(super) const fn whole(body: Bytes, count: Count) -> Self {
+    pub(super) const fn whole(body: Bytes, count: Count, finish: Finish) -> Self {
         Self {
             status: UsageStatus::Completed,
             fault: None,
             blame: None,
             count,
+            finish: Some(finish),
             rest: Rest::Body(body),
             outcome: None,
         }
@@ -92,6 +96,22 @@ impl Ended {
     /// What the backend's breaker is told.
     pub(super) fn outcome(&self, ttft: Duration) -> Outcome {
         self.outcome.clone().unwrap_or(Outcome::Ok { ttft })
+    }
+
+    /// What the revision is told, whose first content came after `ttft` and the rest within
+    /// `generating`.
+    pub(super) fn sample(&self, ttft: Duration, generating: Duration) -> SampleEnd {
+        match (self.status, self.blame) {
+            (UsageStatus::Cancelled, _) => SampleEnd::Cancelled,
+            (_, Some(Blame::Backend)) => SampleEnd::Failed,
+            (UsageStatus::Failed, _) => SampleEnd::Cancelled,
+            _ => SampleEnd::Answered {
+                finish: self.finish,
+                ttft,
+                generating,
+                tokens: self.count.meters.output(),
+            },
+        }
     }
 }
 
@@ -206,13 +226,22 @@ impl Relay<'_> {
     fn ended(self, stop: Stop) -> Ended {
         let complete = matches!(stop, Stop::Finished);
         let count = self.read(complete);
-        let done =
-            |status, rest| Ended { status, fault: None, blame: None, count, rest, outcome: None };
+        let finish = self.translator.seen().finish;
+        let done = |status, rest| Ended {
+            status,
+            fault: None,
+            blame: None,
+            count,
+            finish,
+            rest,
+            outcome: None,
+        };
         let failed = |fault: Fault, blame, rest, outcome| Ended {
             status: UsageStatus::Failed,
             fault: Some(fault),
             blame: Some(blame),
             count,
+            finish,
             rest,
             outcome,
         };

@@ -30,18 +30,20 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Looks over a pool. Of the members that serve, breakers keep away at most half: beyond that the
+/// Looks over a pool, or over its members that `only` names. Of the members that serve, breakers keep away at most half: beyond that the
 /// ones that would be tried again first are taken in spite of their breakers, because a breaker
 /// that ejects everybody turns a blip into an outage. A pool of one therefore never ejects.
 pub(super) fn survey<'a>(
     pool: &'a [Arc<Backend>],
+    only: Option<&[BackendId]>,
     exclude: &[BackendId],
     now: Instant,
 ) -> Survey<'a> {
     let mut found =
         Survey { fit: Vec::with_capacity(pool.len()), later: Vec::new(), ejected: Vec::new() };
     let mut ejected: Vec<(Instant, &Arc<Backend>)> = Vec::new();
-    for backend in pool.iter().filter(|backend| backend.is_open()) {
+    let asked = |backend: &Backend| only.is_none_or(|only| only.contains(backend.id()));
+    for backend in pool.iter().filter(|backend| backend.is_open() && asked(backend)) {
         match backend.runtime.fitness(now) {
             Fitness::Fit => found.fit.push(backend),
             Fitness::Ejected(until) => ejected.push((until, backend)),

@@ -56,6 +56,9 @@ pub enum Refusal {
     Deadline,
 }
 
+/// The backends that a request may run on; none is every one that serves its scope.
+pub type Only = Option<Arc<[BackendId]>>;
+
 /// Admits requests to the backends of a fleet. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
@@ -140,8 +143,23 @@ impl Router {
         exclude: &[BackendId],
         deadline: Instant,
     ) -> Result<Permit, Refusal> {
+        self.admit_among(scope, &None, exclude, deadline).await
+    }
+
+    /// The same, on none but the backends that `only` names: those of one revision of the model.
+    /// Which breakers are heeded is decided among them alone.
+    ///
+    /// # Errors
+    /// As [`Router::admit`].
+    pub async fn admit_among(
+        &self,
+        scope: &Scope,
+        only: &Only,
+        exclude: &[BackendId],
+        deadline: Instant,
+    ) -> Result<Permit, Refusal> {
         let begun = Instant::now();
-        let grant = self.admit_or_wait(scope, exclude, deadline).await?;
+        let grant = self.admit_or_wait(scope, only, exclude, deadline).await?;
         let waited = begun.elapsed();
         histogram!(names::QUEUE_WAIT).record(waited.as_secs_f64());
         Ok(self.permit(grant, waited))
@@ -176,10 +194,11 @@ impl Router {
     async fn admit_or_wait(
         &self,
         scope: &Scope,
+        only: &Only,
         exclude: &[BackendId],
         deadline: Instant,
     ) -> Result<Grant, Refusal> {
-        let (number, answer) = match self.attempt(scope, exclude)? {
+        let (number, answer) = match self.attempt(scope, only, exclude)? {
             Attempt::Granted(grant) => return Ok(grant),
             Attempt::Waits(number, answer) => (number, answer),
         };
@@ -193,7 +212,12 @@ impl Router {
         }
     }
 
-    fn attempt(&self, scope: &Scope, exclude: &[BackendId]) -> Result<Attempt, Refusal> {
+    fn attempt(
+        &self,
+        scope: &Scope,
+        only: &Only,
+        exclude: &[BackendId],
+    ) -> Result<Attempt, Refusal> {
         let snapshot = self.shared.fleet.snapshot();
         let pool = snapshot.serving(scope);
         if pool.is_empty() {
@@ -205,7 +229,7 @@ impl Router {
             desk.count_request(scope);
         }
         loop {
-            let found = survey(pool, exclude, now);
+            let found = survey(pool, only.as_deref(), exclude, now);
             let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
             let Some(backend) = pick(&free, &mut desk.rng) else {
                 let on = found.wait_for();
@@ -213,7 +237,7 @@ impl Router {
                     return Err(Refusal::NoBackend);
                 }
                 let (sender, receiver) = oneshot::channel();
-                let number = desk.queue.join(scope, exclude, &on, sender)?;
+                let number = desk.queue.join(scope, only, exclude, &on, sender)?;
                 return Ok(Attempt::Waits(number, receiver));
             };
             // Whoever waits for this backend came before; afterwards it may have no room left.
@@ -252,7 +276,12 @@ impl Shared {
         desk.budgets.retain(|scope, _| !snapshot.serving(scope).is_empty());
         for number in desk.queue.numbers() {
             let Some(waiter) = desk.queue.get(number) else { continue };
-            let found = survey(snapshot.serving(&waiter.scope), &waiter.exclude, now);
+            let found = survey(
+                snapshot.serving(&waiter.scope),
+                waiter.only.as_deref(),
+                &waiter.exclude,
+                now,
+            );
             let on = found.wait_for();
             if on.is_empty() {
                 if let Some(waiter) = desk.queue.remove(number) {
@@ -300,17 +329,24 @@ impl Desk {
     fn serve(&mut self, snapshot: &Snapshot, id: &BackendId, now: Instant) {
         let Some(backend) = snapshot.backend(id) else { return };
         let mut passed = None;
-        let mut hopeless: Option<Scope> = None;
+        let mut hopeless: Option<(Scope, Only)> = None;
         while has_room(backend) {
             let Some((number, waiter)) = self.queue.next_for(id, passed) else { return };
             passed = Some(number);
             // Those who want the same meet the same answer.
-            if hopeless.as_ref() == Some(&waiter.scope) {
+            let alike =
+                |(scope, only): &(Scope, Only)| *scope == waiter.scope && *only == waiter.only;
+            if hopeless.as_ref().is_some_and(alike) {
                 continue;
             }
-            let found = survey(snapshot.serving(&waiter.scope), &waiter.exclude, now);
+            let found = survey(
+                snapshot.serving(&waiter.scope),
+                waiter.only.as_deref(),
+                &waiter.exclude,
+                now,
+            );
             if !found.fit.iter().any(|fit| fit.id() == id) {
-                hopeless = Some(waiter.scope.clone());
+                hopeless = Some((waiter.scope.clone(), waiter.only.clone()));
                 continue;
             }
             let Some(waiter) = self.queue.remove(number) else { continue };

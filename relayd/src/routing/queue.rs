@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::Refusal;
+use super::{Only, Refusal};
 use crate::domain::{BackendId, Scope};
 use crate::fleet::{Backend, Ticket};
 
@@ -26,6 +26,7 @@ pub(super) struct Grant {
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) scope: Scope,
+    pub(super) only: Only,
     pub(super) exclude: Vec<BackendId>,
     pub(super) answer: oneshot::Sender<Result<Grant, Refusal>>,
     on: Vec<BackendId>,
@@ -46,6 +47,7 @@ impl Queue {
     pub(super) fn join(
         &mut self,
         scope: &Scope,
+        only: &Only,
         exclude: &[BackendId],
         on: &[&Arc<Backend>],
         answer: oneshot::Sender<Result<Grant, Refusal>>,
@@ -55,6 +57,7 @@ impl Queue {
         self.next += 1;
         let mut waiter = Waiter {
             scope: scope.clone(),
+            only: only.clone(),
             exclude: exclude.to_vec(),
             answer,
             on: Vec::with_capacity(on.len()),

@@ -334,7 +334,7 @@ fn idlers(router: &Router) -> Vec<BackendId> {
         desk.queue.numbers().iter().any(|number| {
             let waiter = desk.queue.get(*number).unwrap();
             let pool = snapshot.serving(&waiter.scope);
-            let found = survey(pool, &waiter.exclude, Instant::now());
+            let found = survey(pool, waiter.only.as_deref(), &waiter.exclude, Instant::now());
             found.fit.iter().any(|fit| fit.id() == backend.id())
         })
     };

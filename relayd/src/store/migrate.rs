@@ -25,6 +25,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     3 "0003_providers",
     7 "0007_agent",
     8 "0008_replicas",
+    9 "0009_rollouts",
 );
 const POSTGRES: &[Step] = steps!("postgres":
     1 "0001_ledger",
@@ -32,6 +33,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     3 "0003_providers",
     7 "0007_agent",
     8 "0008_replicas",
+    9 "0009_rollouts",
 );
 
 /// What brings a schema up to this build.

@@ -33,6 +33,8 @@ mod page;
 mod providers;
 mod rates;
 mod recovery;
+mod revisions;
+mod rollouts;
 mod row;
 mod settings;
 mod sync;
@@ -65,6 +67,10 @@ pub use providers::{
 };
 pub use rates::{RATE_WINDOW_MS, RateGrant, RateWish};
 pub use recovery::Recovered;
+pub use revisions::{LiveRow, NewRevision, REVISIONS_MAX, RevisionRow};
+pub use rollouts::{
+    NewRollout, ROLLOUT_NOTES_MAX, RolloutEdit, RolloutNoteRow, RolloutRow, SampleRow, Side,
+};
 pub use settings::Setting;
 pub use trail::{Trail, TrailReport, TrailRow};
 pub use usage::{DAY_MS, GROUPS_MAX, GroupBy, Span, UsageOf, UsageSum};

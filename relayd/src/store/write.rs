@@ -20,12 +20,15 @@ use super::keys::{KeyEdit, NewKey};
 use super::operators::{NewOperator, OperatorEdit};
 use super::options::Engine;
 use super::providers::{NewInvitation, NewProvider, ProviderEdit};
+use super::revisions::NewRevision;
+use super::rollouts::{NewRollout, RolloutEdit};
 use super::row::Columns;
 use super::trail::Trail;
 use super::{
-    Store, backends, catalogue, customers, deployments, keys, operators, providers, settings, trail,
+    Store, backends, catalogue, customers, deployments, keys, operators, providers, revisions,
+    rollouts, settings, trail,
 };
-use crate::domain::{BackendId, CustomerId, KeyId, ProviderId, Tier};
+use crate::domain::{BackendId, CustomerId, KeyId, ProviderId, RolloutId, Tier};
 use crate::ledger::Price;
 
 /// One change of what is administered. `expected` is the version the caller had read: none skips
@@ -149,6 +152,24 @@ pub enum Change {
         /// The version read.
         expected: Option<u64>,
     },
+    /// A new revision of a model. The first one is live.
+    NewRevision(NewRevision),
+    /// A rollout that begins.
+    NewRollout {
+        /// The rollout.
+        rollout: NewRollout,
+        /// The version read of what is live.
+        expected: Option<u64>,
+    },
+    /// A rollout that goes on, stops or ends.
+    EditRollout {
+        /// Which.
+        id: RolloutId,
+        /// The version read.
+        expected: Option<u64>,
+        /// How.
+        edit: RolloutEdit,
+    },
     /// A setting as it shall be.
     PutSetting {
         /// The key.
@@ -188,6 +209,8 @@ pub enum Counter {
     Invitations,
     /// What providers' agents shall run.
     Deployments,
+    /// Revisions of models and rollouts.
+    Rollouts,
 }
 
 /// The one connection of admin writes.
@@ -220,6 +243,7 @@ impl Counter {
             Self::Providers => "providers",
             Self::Invitations => "invitations",
             Self::Deployments => "deployments",
+            Self::Rollouts => "rollouts",
         }
     }
 }
@@ -383,6 +407,13 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
             backends::edit(conn, id, *expected, *edit).await
         }
         Change::RemoveBackend { id, expected } => backends::remove(conn, id, *expected).await,
+        Change::NewRevision(new) => revisions::insert(conn, new).await,
+        Change::NewRollout { rollout, expected } => {
+            rollouts::insert(conn, rollout, *expected).await
+        }
+        Change::EditRollout { id, expected, edit } => {
+            rollouts::edit(conn, id, *expected, edit).await
+        }
         Change::PutSetting { key, value, expected } => {
             settings::put(conn, key, value, *expected).await
         }

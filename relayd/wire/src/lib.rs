@@ -27,7 +27,7 @@ pub use dialect::{Dialect, EngineKind, KindError};
 pub use dialogue::TranslationNote;
 pub use error::WireError;
 pub use finish::Finish;
-pub use request::{ChatRequest, Upstream, request_schema, response_schema};
+pub use request::{ChatRequest, Defaults, Upstream, request_schema, response_schema};
 pub use stamp::{Stamp, Timing};
 pub use stream::{
     Seen, TailReason, Translator, stream_error_body, stream_error_frame, stream_error_kind,

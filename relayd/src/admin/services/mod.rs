@@ -12,5 +12,6 @@ pub(super) mod models;
 pub(super) mod operators;
 pub(super) mod overview;
 pub(super) mod providers;
+pub(super) mod rollouts;
 pub(super) mod session;
 pub(super) mod usage;

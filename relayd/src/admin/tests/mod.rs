@@ -29,6 +29,7 @@ use crate::fleet::{Fleet, Intake, Providers};
 use crate::gpu::Sampler;
 use crate::identity::{Identity, Peppers};
 use crate::observe::Observe;
+use crate::rollouts::Rollouts;
 use crate::store::{IntakeRow, Store, StoreOptions};
 
 /// Two tiers, one model, one backend that nobody runs.
@@ -107,12 +108,14 @@ impl Plane {
         // Switched off: these tests are not about what this machine has.
         let config = GpuConfig { enabled: false, nvml_library: None };
         let sampler = Sampler::start(&config, folder.path()).unwrap();
+        let rollouts = Rollouts::load(store.clone(), events.clone()).await.unwrap();
         let parts = Parts {
             store,
             identity,
             catalogue,
             fleet,
             providers,
+            rollouts,
             door,
             observe: Observe::new(),
             host: sampler.host(),

@@ -138,8 +138,10 @@ impl World {
         fleet.apply(vec![backend(engine(Arc::clone(&asked)).await)]).unwrap();
         fleet.probe(&"engine".parse().unwrap()).await.unwrap();
         let observe = Observe::new();
+        let (events, _) = crate::events::Events::open(store.clone()).await.unwrap();
         let inference = Inference::new(
             Metering::new(store.clone()),
+            crate::rollouts::Rollouts::load(store.clone(), events).await.unwrap(),
             crate::routing::Router::new(fleet, 1),
             observe.clone(),
             bounds(),

@@ -15,6 +15,7 @@ use super::models::{ModelsVerb, TiersVerb};
 use super::operators::OperatorsVerb;
 use super::overview::OverviewVerb;
 use super::providers::ProvidersVerb;
+use super::rollouts::RolloutsVerb;
 use super::usage::{RequestsVerb, UsageVerb};
 
 const EXAMPLES: &str = "\
@@ -26,6 +27,8 @@ Examples:
   relayd admin keys list --json | jq -r '.keys[].name'
   relayd admin backends drain gpu-1 --reason 'driver update'
   relayd admin providers approve prov_0123456789abcdef
+  relayd admin rollouts revise llama --target gpu-2=llama-v2 --note 'new weights'
+  relayd admin rollouts start llama 2 --steps 1,10,50,100 --window 5m
   relayd admin usage show --from 7d --by model,customer
   relayd admin apply -f config/catalogue --diff
   relayd admin --context production events watch
@@ -120,6 +123,11 @@ pub(super) enum Noun {
     Providers {
         #[command(subcommand)]
         verb: ProvidersVerb,
+    },
+    /// Revisions of models, and how traffic moves from one to the next.
+    Rollouts {
+        #[command(subcommand)]
+        verb: RolloutsVerb,
     },
     /// The machines that relayd and its providers run on, and their GPUs.
     Hosts {

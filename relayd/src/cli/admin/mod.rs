@@ -22,6 +22,7 @@ mod models;
 mod operators;
 mod overview;
 mod providers;
+mod rollouts;
 mod show;
 mod time;
 mod usage;
@@ -80,6 +81,7 @@ async fn run(arguments: AdminArgs, show: &mut Show) -> Result<(), Problem> {
         Noun::Tiers { verb } => models::tiers(&link, verb, show).await,
         Noun::Backends { verb } => backends::run(&link, verb, show).await,
         Noun::Providers { verb } => providers::run(&link, verb, show).await,
+        Noun::Rollouts { verb } => rollouts::run(&link, verb, show).await,
         Noun::Hosts { verb } => hosts::run(&link, verb, show).await,
         Noun::Usage { verb } => usage::run(&link, verb, show).await,
         Noun::Requests { verb } => usage::requests(&link, verb, show).await,

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::dialect::{Dialect, EngineKind};
-use crate::request::{ChatRequest, Upstream};
+use crate::request::{ChatRequest, Defaults, Upstream};
 use crate::surface::Surface;
 
 fn target(engine: EngineKind) -> Upstream<'static> {
-    Upstream { model: "tiny", output_cap: 99, engine }
+    Upstream { model: "tiny", output_cap: 99, engine, defaults: Defaults::default() }
 }
 
 fn scan(surface: Surface, body: &Value) -> ChatRequest {

@@ -20,7 +20,7 @@ use relay_domain::{FieldError, Loc, Mode, ModeRequest};
 
 use crate::dialect::{Dialect, EngineKind};
 use crate::dialogue::{self, TranslationNote};
-use crate::json::{Raw, document};
+use crate::json::{Object, Raw, document};
 use crate::surface::Surface;
 
 use check::{Entry, Read, census, entries, literal};
@@ -56,6 +56,29 @@ pub struct Upstream<'a> {
     pub output_cap: u64,
     /// What kind of server it is.
     pub engine: EngineKind,
+    /// What is said where the caller said nothing.
+    pub defaults: Defaults,
+}
+
+/// Values for what a caller left open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// Temperature, in thousandths.
+    pub temperature_milli: Option<u32>,
+    /// Nucleus, in thousandths.
+    pub top_p_milli: Option<u32>,
+}
+
+impl Defaults {
+    /// Writes those that are there.
+    pub(crate) fn write(self, object: &mut Object<'_>) {
+        let members = [("temperature", self.temperature_milli), ("top_p", self.top_p_milli)];
+        for (key, value) in members {
+            if let Some(milli) = value {
+                object.json(key, &format!("{}.{:03}", milli / 1_000, milli % 1_000));
+            }
+        }
+    }
 }
 
 impl ChatRequest {
@@ -204,10 +227,11 @@ impl ChatRequest {
         dialect: Dialect,
         target: &Upstream<'_>,
     ) -> Result<Bytes, Vec<FieldError>> {
+        let target = Upstream { defaults: self.left_open(target.defaults), ..*target };
         if self.surface.dialect() == dialect {
-            return Ok(self.passed(target));
+            return Ok(self.passed(&target));
         }
-        self.translated(dialect, target).map(|(body, _)| body)
+        self.translated(dialect, &target).map(|(body, _)| body)
     }
 
     /// What [`ChatRequest::upstream`] drops or moves for an engine that speaks another format:
@@ -233,6 +257,25 @@ impl ChatRequest {
         let dialogue = dialogue::read::dialogue(self, &mut report);
         let body = dialogue::write::body(&dialogue, dialect, target, self.stream, &mut report);
         report.errors.or((body, report.notes))
+    }
+
+    /// The defaults that the caller left open. What is said as `null` is said.
+    fn left_open(&self, defaults: Defaults) -> Defaults {
+        let text = self.read().text;
+        let said = |key: &str| match self.surface.dialect() {
+            Dialect::Ollama => {
+                let options = self.get("options");
+                options.iter().flat_map(|options| options.members()).any(|member| member.is(key))
+            }
+            Dialect::Openai | Dialect::Anthropic => {
+                let named = |entry: &Entry| literal(text, entry.span).is_some_and(|m| m.is(key));
+                self.members.iter().any(named)
+            }
+        };
+        Defaults {
+            temperature_milli: defaults.temperature_milli.filter(|_| !said("temperature")),
+            top_p_milli: defaults.top_p_milli.filter(|_| !said("top_p")),
+        }
     }
 
     /// Keys that the surface's table does not name; only open surfaces have any.

@@ -21,10 +21,12 @@ impl ChatRequest {
             Dialect::Openai => {
                 let key = self.cap_key(target.engine);
                 object.count(key, target.output_cap);
+                target.defaults.write(&mut object);
                 stream_options(&mut object, self.stream, target.engine);
             }
             Dialect::Anthropic => {
                 object.count("max_tokens", target.output_cap).flag("stream", self.stream);
+                target.defaults.write(&mut object);
             }
             Dialect::Ollama => {
                 object.flag("stream", self.stream).object("options", |options| {
@@ -35,6 +37,7 @@ impl ChatRequest {
                         }
                     }
                     options.count("num_predict", target.output_cap);
+                    target.defaults.write(options);
                 });
             }
         }

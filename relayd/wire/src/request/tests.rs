@@ -5,8 +5,12 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const TARGET: Upstream<'static> =
-    Upstream { model: "tiny", output_cap: 99, engine: EngineKind::Unknown };
+const TARGET: Upstream<'static> = Upstream {
+    model: "tiny",
+    output_cap: 99,
+    engine: EngineKind::Unknown,
+    defaults: Defaults { temperature_milli: None, top_p_milli: None },
+};
 
 fn scan(surface: Surface, body: &str) -> Result<ChatRequest, Vec<FieldError>> {
     ChatRequest::scan(surface, Bytes::copy_from_slice(body.as_bytes()))
@@ -460,6 +464,30 @@ proptest! {
                     serde_json::from_slice::<Value>(&body).unwrap();
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn defaults_stand_where_the_caller_said_nothing() {
+    let defaults = Defaults { temperature_milli: Some(700), top_p_milli: Some(1_000) };
+    let target = Upstream { defaults, ..TARGET };
+    for surface in [Surface::Openai, Surface::Anthropic, Surface::Ollama] {
+        for dialect in [Dialect::Openai, Dialect::Anthropic, Dialect::Ollama] {
+            let sent = |more: &str| {
+                let request = scan(surface, &body(surface, more)).unwrap();
+                let body = request.upstream(dialect, &target).unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                if dialect == Dialect::Ollama { body["options"].clone() } else { body }
+            };
+            let silent = sent("");
+            assert_eq!((&silent["temperature"], &silent["top_p"]), (&json!(0.7), &json!(1.0)));
+            let more = match surface {
+                Surface::Ollama => r#","options":{"temperature":0.1}"#,
+                _ => r#","temperature":0.1"#,
+            };
+            let said = sent(more);
+            assert_eq!((&said["temperature"], &said["top_p"]), (&json!(0.1), &json!(1.0)));
         }
     }
 }

@@ -268,9 +268,12 @@ fn note(seen: &mut Seen, begun: &mut u32, ended: &mut u32, event: &Event<'_>) {
         Event::ToolArguments { choice, piece: Piece::Json(text), .. } => {
             (choice, text.len() as u64)
         }
-        Event::Finish { choice, .. } => {
+        Event::Finish { choice, finish, .. } => {
             *ended |= bit(choice);
             seen.first_content = true;
+            if choice == 0 {
+                seen.finish = Some(finish);
+            }
             return;
         }
     };

@@ -22,6 +22,7 @@ pub use failure::{stream_error_body, stream_error_frame, stream_error_kind};
 
 use crate::dialect::Dialect;
 use crate::error::WireError;
+use crate::finish::Finish;
 use crate::frame::Framer;
 use crate::stamp::{Stamp, Timing};
 use crate::surface::Surface;
@@ -51,6 +52,8 @@ pub struct Seen {
     pub finished: bool,
     /// Content, a tool call or the finish was seen: from here on there is no retry.
     pub first_content: bool,
+    /// Why the first choice ended, as far as it has.
+    pub finish: Option<Finish>,
     /// Some count was negative, broken, absurd or contradicts another and was left out.
     pub suspect: bool,
 }

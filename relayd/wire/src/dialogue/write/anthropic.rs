@@ -40,6 +40,7 @@ pub(super) fn write(
     }
     tool_choice(dialogue, object);
     knobs(dialogue, Dialect::Anthropic, target.engine, object, report);
+    target.defaults.write(object);
     if !dialogue.stop.is_empty() {
         object.array("stop_sequences", |list| {
             for text in &dialogue.stop {

@@ -50,6 +50,7 @@ pub(super) fn write(
     }
     object.flag("stream", stream).object("options", |options| {
         knobs(dialogue, Dialect::Ollama, target.engine, options, report);
+        target.defaults.write(options);
         if !dialogue.stop.is_empty() {
             options.array("stop", |list| {
                 for text in &dialogue.stop {

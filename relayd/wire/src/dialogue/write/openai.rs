@@ -22,6 +22,7 @@ pub(super) fn write(
     tools(dialogue, object);
     tool_choice(dialogue, object);
     knobs(dialogue, Dialect::Openai, target.engine, object, report);
+    target.defaults.write(object);
     if !dialogue.stop.is_empty() {
         object.array("stop", |list| {
             for text in &dialogue.stop {
