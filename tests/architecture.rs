@@ -29,6 +29,7 @@ const ROWS: &[(&str, u8)] = &[
     ("audit", 4),
     ("identity", 5),
     ("catalogue", 5),
+    ("tokenizer", 5),
     ("fleet", 6),
     ("metering", 6),
     ("observe", 6),
@@ -82,6 +83,7 @@ const DRIVERS: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("moka", &["identity"]),
     ("statrs", &["rollouts"]),
+    ("tokenizers", &["tokenizer"]),
 ];
 
 /// Crates that are rooms by another name.

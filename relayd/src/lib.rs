@@ -23,6 +23,7 @@ pub mod events;
 
 pub mod catalogue;
 pub mod identity;
+pub mod tokenizer;
 
 pub mod fleet;
 pub mod metering;

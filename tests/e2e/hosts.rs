@@ -142,7 +142,7 @@ fn theirs(relay: &Relay, agent: &Agent) -> anyhow::Result<Option<Value>> {
 async fn a_providers_cards_are_seen_through_its_agent_and_held_against_what_it_declares() {
     let nvml = FakeNvml::build("cards = 1\ncard.0.gpu = 41\n").unwrap();
     let library = nvml.shared_object().display().to_string();
-    let own = Scripted::start(tokens(1)).unwrap();
+    let own = Scripted::counting(tokens(1)).unwrap();
     let engine = Scripted::start(tokens(1)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).set("GPU__ENABLED", "false").start().unwrap();
     let options = ["--nvml-library", &library, "--gpu", "2x H100 80GB"];

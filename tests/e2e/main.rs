@@ -25,4 +25,5 @@ mod reuse;
 mod rollouts;
 mod sdk;
 mod start;
+mod tokens;
 mod traces;

@@ -107,7 +107,7 @@ async fn an_approved_provider_answers_every_format_and_is_billed_exactly() {
 
 #[tokio::test]
 async fn nobody_is_approved_before_the_evidence_is_complete() {
-    let own = Scripted::start(tokens(3)).unwrap();
+    let own = Scripted::counting(tokens(3)).unwrap();
     let theirs = Scripted::start(tokens(3)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();
     let ready = relay.dir().join("ready.json");
@@ -126,7 +126,7 @@ async fn nobody_is_approved_before_the_evidence_is_complete() {
 #[tokio::test]
 async fn a_provider_that_vanishes_costs_nobody_a_request_that_had_not_begun() {
     let gap = Duration::from_millis(20);
-    let own = Scripted::start(tokens(2)).unwrap();
+    let own = Scripted::counting(tokens(2)).unwrap();
     let theirs = Scripted::start(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();
     let mut agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
@@ -174,7 +174,7 @@ async fn a_provider_that_vanishes_costs_nobody_a_request_that_had_not_begun() {
 
 #[tokio::test]
 async fn a_reader_who_leaves_ends_the_work_on_the_providers_host() {
-    let own = Scripted::start(tokens(2)).unwrap();
+    let own = Scripted::counting(tokens(2)).unwrap();
     let theirs = Scripted::start(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();
     let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
@@ -199,7 +199,7 @@ async fn a_reader_who_leaves_ends_the_work_on_the_providers_host() {
 
 #[tokio::test]
 async fn a_suspended_provider_serves_no_more_and_a_rejected_one_is_sent_away() {
-    let own = Scripted::start(tokens(2)).unwrap();
+    let own = Scripted::counting(tokens(2)).unwrap();
     let theirs = Scripted::start(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();
     let mut agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
@@ -250,7 +250,7 @@ async fn a_limit_bounds_its_engines_and_leaves_what_an_operator_set() {
 
 #[tokio::test]
 async fn an_invitation_lets_in_as_many_as_it_says() {
-    let own = Scripted::start(tokens(2)).unwrap();
+    let own = Scripted::counting(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();
     let file = relay.dir().join("invitation.json");
     let out = file.to_str().unwrap();
@@ -283,4 +283,52 @@ async fn an_invitation_lets_in_as_many_as_it_says() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_counts_here_is_not_open_to_providers() {
+    // Neither server counts tokens for others, so the model's row names no tokenizer.
+    let own = Scripted::start(tokens(2)).unwrap();
+    let theirs = Scripted::start(tokens(2)).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    let examined = eventually("the provider to be examined", async || {
+        let Ok(found) = provider(&relay, &agent) else { return Ok(None) };
+        Ok((found["missing"].as_array().is_some_and(|all| !all.is_empty())).then_some(found))
+    });
+    let missing = examined.await.unwrap()["missing"].to_string();
+    assert!(missing.contains("is not open to providers: its row names no tokenizer"), "{missing}");
+    let refused = relay.admin(&["providers", "approve", &agent.provider]).unwrap_err().to_string();
+    assert!(refused.contains("names no tokenizer"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_provider_is_billed_by_our_count_whatever_it_claims() {
+    let own = Scripted::counting(tokens(3)).unwrap();
+    let theirs = Scripted::start(tokens(3)).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    approve(&relay, &agent).await;
+    cordon_own(&relay);
+    theirs.then(Script::Inflated { count: 5, times: 40 });
+    let account = relay.account(DEV_TIER, "5").unwrap();
+    let caller = relay.caller(&account);
+    let mut asked = 0;
+    for route in [Route::Openai, Route::Anthropic, Route::Ollama] {
+        for stream in [false, true] {
+            let answer = caller.chat(route, &route.body(MODEL, 400, stream)).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            // The customer is shown what is billed, not the claim of 200.
+            assert!(!answer.text.contains(":200"), "{}", answer.text);
+            asked += 1;
+        }
+    }
+    let rows = relay.settled(&account, asked).await.unwrap();
+    relay.check_charges(&account, 5_000_000_000, &rows).unwrap();
+    for row in &rows {
+        // Five words of four bytes; the prompt's text, and at most the row's 256 of the template.
+        assert_eq!(row.meter("out_text"), 5, "{}", row.row);
+        assert!(row.meter("in_uncached") <= 300, "{}", row.row);
+    }
+    relay.audit().unwrap();
 }

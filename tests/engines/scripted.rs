@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use futures::stream::{self, Stream};
 use serde_json::{Value, json};
@@ -80,6 +80,13 @@ pub enum Script {
     Garbage,
     /// Reports usage that cannot be.
     AbsurdUsage,
+    /// As `Tokens` without a pause, but claims so many times the tokens of prompt and answer.
+    Inflated {
+        /// How many.
+        count: u64,
+        /// How many times.
+        times: u64,
+    },
 }
 
 #[derive(Default)]
@@ -118,13 +125,28 @@ impl Scripted {
     /// # Errors
     /// When no port is free.
     pub fn start(script: Script) -> anyhow::Result<Self> {
+        Self::with(script, get(models))
+    }
+
+    /// Starts one that counts tokens for whoever asks, as vLLM does, and says that it is vLLM.
+    /// Four bytes are a token.
+    ///
+    /// # Errors
+    /// As [`Scripted::start`].
+    pub fn counting(script: Script) -> anyhow::Result<Self> {
+        Self::with(script, get(models_of_vllm))
+    }
+
+    fn with(script: Script, models: MethodRouter<Arc<Shared>>) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             script: watch::Sender::new(script),
             counts: Counts::default(),
             last: Mutex::new(None),
         });
         let routes = Router::new()
-            .route("/v1/models", get(models))
+            .route("/v1/models", models)
+            .route("/health", get(StatusCode::OK))
+            .route("/tokenize", post(tokenize))
             .route("/v1/chat/completions", post(chat))
             .with_state(Arc::clone(&shared));
         let served = Served::start(routes)?;
@@ -185,6 +207,18 @@ async fn models() -> Json<Value> {
     Json(json!({"object":"list","data":[{"id":MODEL,"object":"model","owned_by":"stand-in"}]}))
 }
 
+async fn models_of_vllm() -> Json<Value> {
+    Json(
+        json!({"object":"list","data":[{"id":MODEL,"object":"model","owned_by":"vllm","max_model_len":8192}]}),
+    )
+}
+
+async fn tokenize(Json(body): Json<Value>) -> Json<Value> {
+    let text = body["prompt"].as_str().unwrap_or_default();
+    let count = text.len().div_ceil(WORD.len());
+    Json(json!({"count":count,"max_model_len":8192,"tokens":vec![0; count]}))
+}
+
 async fn chat(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
@@ -243,11 +277,17 @@ fn usage(output: u64) -> Value {
     json!({"prompt_tokens":PROMPT_TOKENS,"completion_tokens":output,"total_tokens":PROMPT_TOKENS + output})
 }
 
+fn inflated(output: u64, times: u64) -> Value {
+    json!({"prompt_tokens":PROMPT_TOKENS * times,"completion_tokens":output * times,
+        "total_tokens":(PROMPT_TOKENS + output) * times})
+}
+
 fn tokens(script: &Script) -> u64 {
     match script {
         Script::Tokens { count, .. }
         | Script::NoUsage { count }
         | Script::CumulativeUsage { count }
+        | Script::Inflated { count, .. }
         | Script::Heavy { count, .. } => *count,
         Script::HangAfter(count) | Script::ResetAfter(count) | Script::EndAfter(count) => *count,
         Script::ErrorEventEchoing(count, _) | Script::GarbageEchoing(count) => *count,
@@ -276,6 +316,7 @@ fn whole(script: &Script) -> Value {
         Script::AbsurdUsage => {
             answer["usage"] = json!({"prompt_tokens":-5,"completion_tokens":1_000_000_000_000_u64});
         }
+        Script::Inflated { times, .. } => answer["usage"] = inflated(count, *times),
         _ => answer["usage"] = usage(count),
     }
     answer
@@ -330,6 +371,10 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
         Script::AbsurdUsage => events.push(
             "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":-5,\"completion_tokens\":1000000000000}}\n\n".into(),
         ),
+        Script::Inflated { times, .. } => {
+            let usage = inflated(count, *times);
+            events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage})));
+        }
         _ => events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage(count)}))),
     }
     events.push("data: [DONE]\n\n".into());

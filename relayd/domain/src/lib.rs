@@ -18,6 +18,7 @@ mod revision;
 mod role;
 mod rollout;
 mod tier;
+mod tokenizer;
 
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
 pub use declared::DeclaredGpu;
@@ -43,3 +44,4 @@ pub use rollout::{
     MIN_SAMPLES, PATIENCE_MAX, RolloutPlan, RolloutState, STEPS_MAX, TOLERANCE_MAX_PPM, WINDOW_MS,
 };
 pub use tier::{GUEST_TIER, RateLimits, Tier};
+pub use tokenizer::{TokenizerSource, TokenizerSourceError};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use relay_domain::{CustomerId, KeyId};
+use relay_domain::{CustomerId, KeyId, ProviderId};
 
 /// Most writer shards of one process: a shard number takes six bits in a chain number.
 const SHARDS_MAX: u8 = 64;
@@ -39,8 +39,11 @@ pub enum Account {
     Promo(CustomerId),
     /// What a key may still spend: `budget:<key>`. Floor zero, unit allowance.
     Budget(KeyId),
-    /// What customers were charged: `revenue:<shard>`.
+    /// What customers were charged, less what providers earned of it: `revenue:<shard>`.
     Revenue(Shard),
+    /// What the platform owes a provider: `earning:<provider>:<shard>`. A sub-account per shard,
+    /// since providers serve customers of every shard.
+    Earning(ProviderId, Shard),
     /// What the platform bore instead of a customer: `write_off:<shard>`.
     WriteOff(Shard),
     /// The other side of money that came in: `funding:<via>:<shard>`.
@@ -100,6 +103,7 @@ impl Account {
             Self::Paid(_)
             | Self::Promo(_)
             | Self::Revenue(_)
+            | Self::Earning(..)
             | Self::WriteOff(_)
             | Self::Funding(..) => Unit::Credit,
             Self::Budget(_) | Self::BudgetSource(_) | Self::BudgetSink(_) => Unit::Allowance,
@@ -120,6 +124,7 @@ impl Account {
             Self::Promo(_) => "promo",
             Self::Budget(_) => "budget",
             Self::Revenue(_) => "revenue",
+            Self::Earning(..) => "earning",
             Self::WriteOff(_) => "write_off",
             Self::Funding(..) => "funding",
             Self::BudgetSource(_) => "budget_source",
@@ -127,12 +132,13 @@ impl Account {
         }
     }
 
-    /// The customer or key it belongs to; empty for system accounts.
+    /// The customer, key or provider it belongs to; empty for system accounts.
     #[must_use]
     pub fn owner(&self) -> &str {
         match self {
             Self::Paid(customer) | Self::Promo(customer) => customer.as_str(),
             Self::Budget(key) => key.as_str(),
+            Self::Earning(provider, _) => provider.as_str(),
             _ => "",
         }
     }
@@ -168,6 +174,7 @@ impl fmt::Display for Account {
             Self::Paid(customer) | Self::Promo(customer) => write!(f, "{class}:{customer}"),
             Self::Budget(key) => write!(f, "{class}:{key}"),
             Self::Funding(via, shard) => write!(f, "{class}:{via}:{shard}"),
+            Self::Earning(provider, shard) => write!(f, "{class}:{provider}:{shard}"),
             Self::Revenue(shard)
             | Self::WriteOff(shard)
             | Self::BudgetSource(shard)
@@ -209,6 +216,10 @@ impl FromStr for Account {
             "write_off" => Self::WriteOff(shard()?),
             "budget_source" => Self::BudgetSource(shard()?),
             "budget_sink" => Self::BudgetSink(shard()?),
+            "earning" => {
+                let (provider, shard) = rest.split_once(':').ok_or_else(wrong)?;
+                Self::Earning(provider.parse().map_err(|_| wrong())?, shard.parse()?)
+            }
             "funding" => {
                 let (via, shard) = rest.split_once(':').ok_or_else(wrong)?;
                 Self::Funding(via.parse()?, shard.parse()?)

@@ -1,6 +1,6 @@
 //! What can be asked of the ledger.
 
-use relay_domain::{BootId, CustomerId, KeyId, Meters, Ncr, PriceId, RequestId, Scope};
+use relay_domain::{BootId, CustomerId, KeyId, Meters, Ncr, PriceId, ProviderId, RequestId, Scope};
 
 use crate::account::Via;
 use crate::row::{HoldState, Phase, Usage};
@@ -163,6 +163,17 @@ pub struct Settle {
     pub charge: Ncr,
     /// How it ran.
     pub usage: Usage,
+    /// Who else is paid by it.
+    pub share: Option<Share>,
+}
+
+/// A provider's part of a charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Whose.
+    pub provider: ProviderId,
+    /// Basis points of the charge, 0 to 10,000; the provider's part is rounded down.
+    pub bps: u16,
 }
 
 /// A release without a charge.
@@ -212,6 +223,15 @@ impl Command {
     #[must_use]
     pub const fn resolves(&self) -> bool {
         matches!(self, Self::Settle(_) | Self::Void(_) | Self::Recover(_))
+    }
+}
+
+impl Share {
+    /// The part of a charge; `None` for a share of more than the whole, which nobody has.
+    #[must_use]
+    pub fn of(&self, charge: Ncr) -> Option<Ncr> {
+        let part = crate::price::part(charge, self.bps)?;
+        (!part.is_negative() && part <= charge).then_some(part)
     }
 }
 

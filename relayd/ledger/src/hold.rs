@@ -3,12 +3,13 @@
 use relay_domain::{Meters, Ncr};
 
 use crate::account::Account;
-use crate::command::{Checkpoint, Extend, HoldRef, OpenHold, Recover, Settle, Void};
+use crate::command::{Checkpoint, Extend, HoldRef, OpenHold, Recover, Settle, Share, Void};
 use crate::credit::capped;
 use crate::decide::{Book, leg};
 use crate::outcome::{Outcome, Settlement};
 use crate::row::{
-    CountSource, HoldRow, HoldState, Leg, Phase, TxnKind, TxnRow, Usage, UsageRow, UsageStatus,
+    CountSource, Earned, HoldRow, HoldState, Leg, Phase, TxnKind, TxnRow, Usage, UsageRow,
+    UsageStatus,
 };
 use crate::snapshot::Change;
 
@@ -109,7 +110,9 @@ pub(crate) fn settle(book: &mut Book<'_>, settle: &Settle) -> Outcome {
         HoldState::Open if row.fence != settle.hold.fence || row.boot != settle.hold.boot => {
             Outcome::StaleFence
         }
-        HoldState::Open => post(book, row, settle.charge, settle.usage.clone()),
+        HoldState::Open => {
+            post(book, row, settle.charge, settle.usage.clone(), settle.share.as_ref())
+        }
         HoldState::Posted => already(&row),
         HoldState::Voided | HoldState::Expired => late(book, row, settle),
     }
@@ -156,6 +159,7 @@ pub(crate) fn recover(book: &mut Book<'_>, recover: &Recover) -> Outcome {
         backend: None,
         meters: if streamed { row.ckpt_meters } else { Meters::default() },
         count: if streamed { CountSource::Checkpoint } else { CountSource::Nobody },
+        claimed: None,
         estimated: false,
         status: UsageStatus::Lost,
         error_code: None,
@@ -167,7 +171,7 @@ pub(crate) fn recover(book: &mut Book<'_>, recover: &Recover) -> Outcome {
     };
     if streamed {
         let cost = row.ckpt;
-        post(book, row, cost, usage)
+        post(book, row, cost, usage, None)
     } else {
         release(book, row, HoldState::Voided, usage)
     }
@@ -253,26 +257,41 @@ fn releases(row: &HoldRow) -> Option<Vec<Change>> {
     Some(changes)
 }
 
-/// Charges a hold, at most what it reserved, and releases the rest.
-fn post(book: &mut Book<'_>, row: HoldRow, asked: Ncr, usage: Usage) -> Outcome {
+/// Charges a hold, at most what it reserved, gives a provider its share of the charge, and
+/// releases the rest.
+fn post(
+    book: &mut Book<'_>,
+    row: HoldRow,
+    asked: Ncr,
+    usage: Usage,
+    share: Option<&Share>,
+) -> Outcome {
     let charge = asked.min(row.amount());
     let from_promo = charge.min(row.promo);
     let parts = (|| {
         let from_paid = charge.checked_sub(from_promo)?;
         let excess = asked.checked_sub(charge)?;
         let revenue = Account::Revenue(book.shard);
+        let earned = match share {
+            Some(share) => Some((&share.provider, share.of(charge)?)),
+            None => None,
+        };
         let legs = [
             leg(Account::Promo(row.customer.clone()), revenue.clone(), from_promo),
             leg(Account::Paid(row.customer.clone()), revenue.clone(), from_paid),
-            leg(Account::WriteOff(book.shard), revenue, excess),
+            leg(Account::WriteOff(book.shard), revenue.clone(), excess),
+            earned.and_then(|(provider, part)| {
+                leg(revenue, Account::Earning(provider.clone(), book.shard), part)
+            }),
             row.key.clone().and_then(|key| {
                 let spent = charge.min(row.budget);
                 leg(Account::Budget(key), Account::BudgetSink(book.shard), spent)
             }),
         ];
-        Some((excess, legs.into_iter().flatten().collect::<Vec<_>>(), releases(&row)?))
+        let earned = earned.map(|(provider, amount)| Earned { provider: provider.clone(), amount });
+        Some((excess, earned, legs.into_iter().flatten().collect::<Vec<_>>(), releases(&row)?))
     })();
-    let Some((write_off, legs, releases)) = parts else { return Outcome::InvalidAmount };
+    let Some((write_off, earned, legs, releases)) = parts else { return Outcome::InvalidAmount };
     let done = if legs.is_empty() {
         book.snapshot.apply(&releases)
     } else {
@@ -290,7 +309,7 @@ fn post(book: &mut Book<'_>, row: HoldRow, asked: Ncr, usage: Usage) -> Outcome 
         ..row
     };
     let (available, budget) = book.available(&posted);
-    finish(book, posted, usage);
+    finish(book, posted, usage, earned);
     Outcome::Settled { settlement: Settlement { charge, write_off }, available, budget }
 }
 
@@ -300,7 +319,7 @@ fn release(book: &mut Book<'_>, row: HoldRow, into: HoldState, usage: Usage) -> 
     }
     let row = HoldRow { state: into, resolved_ms: Some(usage.done_ms), ..row };
     let outcome = released(book, &row);
-    finish(book, row, usage);
+    finish(book, row, usage, None);
     outcome
 }
 
@@ -342,7 +361,7 @@ fn movement(row: &HoldRow, kind: TxnKind, amount: Ncr, at_ms: i64, legs: Vec<Leg
 }
 
 /// Stores a resolved hold with its one usage row.
-fn finish(book: &mut Book<'_>, row: HoldRow, usage: Usage) {
+fn finish(book: &mut Book<'_>, row: HoldRow, usage: Usage, earned: Option<Earned>) {
     book.record(UsageRow {
         request: row.id,
         customer: row.customer.clone(),
@@ -354,6 +373,7 @@ fn finish(book: &mut Book<'_>, row: HoldRow, usage: Usage) {
         created_ms: row.created_ms,
         charge: row.charge,
         write_off: row.write_off,
+        earned,
     });
     book.snapshot.put_hold(row);
 }

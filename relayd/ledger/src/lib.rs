@@ -30,14 +30,14 @@ mod tests;
 pub use account::{Account, AccountError, Shard, Unit, Via};
 pub use command::{
     Budget, BudgetChange, Checkpoint, Command, Credit, Extend, HoldRef, OpenHold, Recover, Settle,
-    Void, Wallet,
+    Share, Void, Wallet,
 };
 pub use decide::{Decision, decide};
 pub use outcome::{Outcome, Settlement};
 pub use price::{Ceiling, LongContext, Price, Rates};
 pub use row::{
-    AccountRow, AccountState, Blame, CountSource, HoldRow, HoldState, Leg, Phase, TxnKind, TxnRow,
-    UnknownWord, Usage, UsageRow, UsageStatus,
+    AccountRow, AccountState, Blame, Claimed, CountSource, Earned, HoldRow, HoldState, Leg, Phase,
+    TxnKind, TxnRow, UnknownWord, Usage, UsageRow, UsageStatus,
 };
 pub use seal::{Sealer, seal};
 pub use snapshot::{Needs, Snapshot};

@@ -156,10 +156,19 @@ impl Price {
     /// always sum to the charge.
     #[must_use]
     pub fn provider_share(&self, charge: Ncr) -> Ncr {
-        let share = i128::from(charge.get()) * i128::from(self.provider_bps) / BPS;
         // A share of at most the whole fits where the whole fitted.
-        i64::try_from(share).map_or(charge, Ncr::new)
+        part(charge, self.provider_bps).unwrap_or(charge)
     }
+}
+
+/// Basis points of an amount, rounded down. `None` for more than the whole and beyond the range
+/// of [`Ncr`].
+pub(crate) fn part(amount: Ncr, bps: u16) -> Option<Ncr> {
+    if i128::from(bps) > BPS {
+        return None;
+    }
+    let part = i128::from(amount.get()) * i128::from(bps) / BPS;
+    i64::try_from(part).ok().map(Ncr::new)
 }
 
 fn divide_up(total: i128) -> Option<Ncr> {

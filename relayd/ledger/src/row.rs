@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use relay_domain::{BootId, CustomerId, KeyId, Meters, Ncr, PriceId, RequestId, Scope};
+use relay_domain::{BootId, CustomerId, KeyId, Meters, Ncr, PriceId, ProviderId, RequestId, Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
@@ -266,6 +266,8 @@ pub struct Usage {
     pub meters: Meters,
     /// Who counted.
     pub count: CountSource,
+    /// What whoever answered claims to have counted, where that is not what counts.
+    pub claimed: Option<Claimed>,
     /// Whether the count is an estimate.
     pub estimated: bool,
     /// How it ended.
@@ -282,6 +284,24 @@ pub struct Usage {
     pub done_ms: i64,
     /// The public task id.
     pub task_id: Option<String>,
+}
+
+/// Counts by somebody's own word, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Of the prompt.
+    pub input: u64,
+    /// Of the answer, reasoning included.
+    pub output: u64,
+}
+
+/// What a provider earned by a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earned {
+    /// Who.
+    pub provider: ProviderId,
+    /// How much of the charge; never more than it.
+    pub amount: Ncr,
 }
 
 /// The one usage row of a request. Append-only.
@@ -307,6 +327,8 @@ pub struct UsageRow {
     pub charge: Ncr,
     /// What the platform bore.
     pub write_off: Ncr,
+    /// What a provider earned of the charge.
+    pub earned: Option<Earned>,
 }
 
 impl AccountRow {

@@ -98,6 +98,17 @@ impl Sealer {
         self.number(row.created_ms);
         self.number(row.charge.get());
         self.number(row.write_off.get());
+        // Each under its own mark, so that rows from before there were any keep their seal.
+        if let Some(claimed) = row.usage.claimed {
+            self.0.update(b"c");
+            self.0.update(claimed.input.to_be_bytes());
+            self.0.update(claimed.output.to_be_bytes());
+        }
+        if let Some(earned) = &row.earned {
+            self.0.update(b"e");
+            self.text(earned.provider.as_str());
+            self.number(earned.amount.get());
+        }
     }
 
     /// The seal.

@@ -68,7 +68,12 @@ impl Needs {
                 self.holds.insert(checkpoint.hold.id);
             }
             Command::Void(void) => self.add_hold(&void.hold),
-            Command::Settle(settle) => self.add_settled(&settle.hold, shard),
+            Command::Settle(settle) => {
+                self.add_settled(&settle.hold, shard);
+                if let Some(share) = &settle.share {
+                    self.accounts.insert(Account::Earning(share.provider.clone(), shard));
+                }
+            }
             Command::Recover(recover) => self.add_settled(&recover.hold, shard),
         }
     }

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalogue::{Catalogue, CatalogueSnapshot};
-use crate::domain::{BackendId, ModelName, Source};
-use crate::engines::{AgentAddress, EngineKind};
+use crate::catalogue::{self, Catalogue, CatalogueSnapshot};
+use crate::domain::{BackendId, ModelName, Source, TokenizerSource};
+use crate::engines::{AgentAddress, Engine, EngineKind, EngineSpec};
 use crate::events::{EventKind, Events, Severity};
 use crate::fleet::{BackendSpec, Fleet, FleetEvent, Intake, ServedModel, Trust, What};
 use crate::store::{IntakeRow, Store, StoreError};
+use crate::tokenizer::{Tokenizers, Wanted};
 
 /// Applies the catalogue's backends to the fleet, now and at every change, until `stop`.
 ///
@@ -22,11 +24,12 @@ pub(super) async fn backends(
     store: Store,
     catalogue: Catalogue,
     fleet: Fleet,
+    tokenizers: Tokenizers,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut changes = catalogue.changes();
     loop {
-        if let Err(error) = apply(&store, &catalogue, &fleet).await {
+        if let Err(error) = apply(&store, &catalogue, &fleet, &tokenizers).await {
             tracing::warn!(%error, "the fleet could not follow the catalogue");
         }
         tokio::select! {
@@ -44,8 +47,12 @@ pub(super) async fn apply(
     store: &Store,
     catalogue: &Catalogue,
     fleet: &Fleet,
+    tokenizers: &Tokenizers,
 ) -> Result<(), StoreError> {
     let snapshot = catalogue.snapshot();
+    for (model, error) in tokenizers.follow(wanted(&snapshot)).await {
+        tracing::warn!(%model, %error, "the model is not open to independent providers");
+    }
     let sources = sources(&snapshot);
     let mut specs = Vec::new();
     for row in store.backends().await? {
@@ -54,13 +61,17 @@ pub(super) async fn apply(
             tracing::error!(backend = %row.id, "a stored backend speaks a dialect that this build does not know");
             continue;
         };
-        let models = row.models.into_iter().map(|served| ServedModel {
+        let theirs = AgentAddress::is_meant(&row.url);
+        // Nobody is paid by counts of his own.
+        let open = |model: &ModelName| !theirs || tokenizers.get(model).is_some();
+        let models = row.models.into_iter().filter(|served| open(&served.model));
+        let models = models.map(|served| ServedModel {
             sources: sources.get(&served.model).cloned().unwrap_or_default(),
             model: served.model,
             upstream: served.upstream,
         });
         let trust = match kind {
-            _ if AgentAddress::is_meant(&row.url) => Trust::Provider,
+            _ if theirs => Trust::Provider,
             EngineKind::Commercial => Trust::Commercial,
             EngineKind::Llamacpp | EngineKind::Vllm | EngineKind::Ollama | EngineKind::Unknown => {
                 Trust::Own
@@ -89,6 +100,31 @@ pub(super) async fn apply(
         tracing::error!(%error, "the fleet stays as it was");
     }
     Ok(())
+}
+
+/// The models whose rows name a tokenizer, with the engine where that is one of the operator's own.
+fn wanted(snapshot: &CatalogueSnapshot) -> Vec<Wanted> {
+    let engine = |model: &ModelName, source: &TokenizerSource| {
+        let TokenizerSource::Engine(name) = source else { return None };
+        let own = |spec: &&Arc<catalogue::BackendSpec>| {
+            spec.name == *name && !AgentAddress::is_meant(&spec.url)
+        };
+        let spec = snapshot.backends().iter().find(own)?;
+        let served = spec.models.iter().find(|served| served.model == *model)?;
+        let engine = Engine::new(&EngineSpec {
+            base_url: spec.url.clone(),
+            dialect: spec.dialect,
+            kind: spec.engine,
+            credential_file: spec.credential_file.clone().map(PathBuf::from),
+        });
+        let engine = engine.ok().filter(Engine::counts_tokens)?;
+        Some((Arc::new(engine), served.upstream.clone()))
+    };
+    let named = |listing: &catalogue::Listing| {
+        let (model, source) = (listing.model.name.clone(), listing.model.tokenizer.clone()?);
+        Some(Wanted { engine: engine(&model, &source), model, source })
+    };
+    snapshot.listings().filter_map(named).collect()
 }
 
 /// The families of routes that each model is sold on.

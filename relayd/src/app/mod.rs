@@ -36,6 +36,7 @@ use crate::rollouts::Rollouts;
 use crate::routing::Router;
 use crate::store::{Place, Store, StoreOptions, Upkeep};
 use crate::telemetry::{Telemetry, names};
+use crate::tokenizer::Tokenizers;
 
 /// What this program is.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,8 @@ pub struct Parts {
     pub providers: Providers,
     /// Which revision serves.
     pub rollouts: Rollouts,
+    /// Our own counts.
+    pub tokenizers: Tokenizers,
     /// Who serves next.
     pub router: Router,
     /// What runs now.
@@ -124,11 +127,13 @@ impl App {
         let key_cache = config.identity.key_cache;
         let identity = Identity::new(store.clone(), catalogue.clone(), peppers, key_cache);
         let fleet = Fleet::new();
+        let tokenizers = Tokenizers::default();
         let providers = Providers::new(
             store.clone(),
             identity.clone(),
             catalogue.clone(),
             fleet.clone(),
+            tokenizers.clone(),
             events.clone(),
         );
         let rollouts =
@@ -144,6 +149,7 @@ impl App {
             rollouts.clone(),
             router.clone(),
             observe.clone(),
+            tokenizers.clone(),
             bounds(&config),
         );
         let parts = Parts {
@@ -154,6 +160,7 @@ impl App {
             fleet,
             providers,
             rollouts,
+            tokenizers,
             router,
             observe,
             host: sampler.host(),
@@ -191,8 +198,8 @@ impl App {
     /// # Errors
     /// When the database cannot be read.
     pub async fn follow_catalogue(&self) -> Result<(), AppError> {
-        let Parts { store, catalogue, fleet, .. } = &self.parts;
-        follow::apply(store, catalogue, fleet).await.map_err(AppError::Store)
+        let Parts { store, catalogue, fleet, tokenizers, .. } = &self.parts;
+        follow::apply(store, catalogue, fleet, tokenizers).await.map_err(AppError::Store)
     }
 
     /// Runs until a signal, a failure of a critical part or the end of `also`, then drains and

@@ -182,12 +182,14 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
         fleet,
         providers,
         rollouts,
+        tokenizers,
         router,
         observe,
         host,
         ..
     } = parts.clone();
-    let following = follow::backends(store.clone(), catalogue.clone(), fleet.clone(), stop.clone());
+    let following =
+        follow::backends(store.clone(), catalogue.clone(), fleet.clone(), tokenizers, stop.clone());
     tasks.spawn("backends", Weight::Critical, following);
     let telling = follow::events(fleet.clone(), events.clone(), stop.clone());
     tasks.spawn("fleet-events", Weight::Critical, done(telling));

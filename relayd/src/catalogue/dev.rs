@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{BackendId, Mode, ModelName, RateLimits, Source, Tier};
+use crate::domain::{BackendId, Mode, ModelName, RateLimits, Source, Tier, TokenizerSource};
 use crate::ledger::Rates;
 use crate::wire::{Dialect, EngineKind};
 
@@ -36,6 +36,9 @@ const DEV_RATES: Rates = Rates {
 
 /// Tokens that a chat template may add to a prompt here.
 const DEV_TEMPLATE_OVERHEAD: u64 = 256;
+
+/// A provider's part of each charge here, in basis points.
+const DEV_PROVIDER_BPS: u16 = 8_000;
 
 /// Output cap of a request that names none.
 const DEV_OUTPUT_DEFAULT: u64 = 1_024;
@@ -96,7 +99,21 @@ fn models(engines: &[FoundEngine]) -> Vec<ModelSpec> {
         let context = contexts.entry(&model.name).or_insert(u64::MAX);
         *context = (*context).min(model.context_tokens.max(1));
     }
-    let offer = |source| OfferSpec { mode: Mode::Direct, source, rates: DEV_RATES, long: None };
+    let offer = |source| OfferSpec {
+        mode: Mode::Direct,
+        source,
+        rates: DEV_RATES,
+        long: None,
+        provider_bps: DEV_PROVIDER_BPS,
+    };
+    // The servers that count tokens for whoever asks.
+    let counts =
+        |engine: &&FoundEngine| matches!(engine.kind, EngineKind::Llamacpp | EngineKind::Vllm);
+    let tokenizer = |name: &ModelName| {
+        let mut serving = engines.iter().filter(counts);
+        let engine = serving.find(|engine| engine.models.iter().any(|model| model.name == *name));
+        engine.map(|engine| TokenizerSource::Engine(engine.name.clone()))
+    };
     let sources = [Source::Ollama, Source::Vllm, Source::Openai, Source::Anthropic];
     let model = |(name, context_tokens): (&ModelName, u64)| ModelSpec {
         name: name.clone(),
@@ -108,6 +125,7 @@ fn models(engines: &[FoundEngine]) -> Vec<ModelSpec> {
         max_output_default: DEV_OUTPUT_DEFAULT.min(context_tokens),
         template_overhead_tokens: DEV_TEMPLATE_OVERHEAD,
         capabilities: Vec::new(),
+        tokenizer: tokenizer(name),
         offers: sources.map(offer).to_vec(),
     };
     contexts.into_iter().map(model).collect()

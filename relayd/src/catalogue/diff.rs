@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::domain::{Meter, Ncr, Tier};
 
+use super::document::BPS_PER_PERMILLE;
 use super::spec::{BackendSpec, Desired, ModelSpec, OfferSpec};
 
 /// What happens to an object.
@@ -155,6 +156,10 @@ fn model_fields(model: &ModelSpec) -> Vec<Field> {
         ("max_output_default", model.max_output_default.to_string()),
         ("template_overhead_tokens", model.template_overhead_tokens.to_string()),
         ("capabilities", list(&model.capabilities)),
+        (
+            "tokenizer",
+            model.tokenizer.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
+        ),
     ]
 }
 
@@ -175,7 +180,9 @@ fn price_fields(price: &OfferSpec) -> Vec<Field> {
         .iter()
         .zip(Meter::ALL)
         .map(|(&name, meter)| (name, rate(price.long.map(|long| long.rates.get(meter)))));
-    usual.chain([("long.above_tokens", above)]).chain(long).collect()
+    let share = price.provider_bps / BPS_PER_PERMILLE;
+    let rest = [("provider_share_permille", share.to_string()), ("long.above_tokens", above)];
+    usual.chain(rest).chain(long).collect()
 }
 
 fn backend_fields(backend: &BackendSpec) -> Vec<Field> {

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::domain::{
     BackendId, GUEST_TIER, Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, Tier,
+    TokenizerSource,
 };
 
 use crate::ledger::{LongContext, Rates};
@@ -41,6 +42,12 @@ const BACKEND_BOUND_MAX: u32 = 65_535;
 
 /// Most tokens any bound of a model may name: far above every known context.
 const TOKENS_MAX: u64 = 100_000_000;
+
+/// A provider's part of a charge, in thousandths, where the offer does not say.
+const PROVIDER_SHARE_DEFAULT: u16 = 800;
+
+/// Documents name shares in thousandths, the ledger counts in ten-thousandths.
+pub(super) const BPS_PER_PERMILLE: u16 = 10;
 
 /// What a model may turn into what (contract section 3.5).
 const TAGS: [&str; 9] = [
@@ -119,6 +126,7 @@ struct ModelTable {
     template_overhead_tokens: Option<Spanned<u64>>,
     #[serde(default)]
     capabilities: Vec<Spanned<String>>,
+    tokenizer: Option<Spanned<String>>,
     #[serde(default)]
     offer: Vec<OfferTable>,
 }
@@ -128,6 +136,7 @@ struct ModelTable {
 struct OfferTable {
     mode: Option<Spanned<String>>,
     source: Spanned<String>,
+    provider_share_permille: Option<Spanned<u16>>,
     price: Spanned<RatesTable>,
     long: Option<LongTable>,
 }
@@ -269,6 +278,10 @@ impl Reader<'_> {
             max_output_default,
             template_overhead_tokens,
             capabilities: capabilities.collect::<Result<_, _>>()?,
+            tokenizer: table
+                .tokenizer
+                .map(|text| self.parsed::<TokenizerSource>(&text))
+                .transpose()?,
             offers,
         })
     }
@@ -297,7 +310,13 @@ impl Reader<'_> {
             None => None,
         };
         let rates = self.rates(table.price.get_ref())?;
-        Ok(OfferSpec { mode, source, rates, long })
+        let share = match &table.provider_share_permille {
+            None => PROVIDER_SHARE_DEFAULT,
+            Some(share) if *share.get_ref() <= 1_000 => *share.get_ref(),
+            Some(share) => return Err(self.error(&share.span(), "expected 0 to 1000")),
+        };
+        let provider_bps = share * BPS_PER_PERMILLE;
+        Ok(OfferSpec { mode, source, rates, long, provider_bps })
     }
 
     /// A rate that is absent costs what its nearest relative costs: reading or writing a cache as

@@ -8,6 +8,7 @@ use std::fmt::{self, Display, Write as _};
 use crate::domain::{Meter, Ncr, RateLimits, Tier};
 use crate::ledger::Rates;
 
+use super::document::BPS_PER_PERMILLE;
 use super::spec::{BackendSpec, Desired, ModelSpec, OfferSpec};
 
 /// What a printed document begins with.
@@ -74,6 +75,9 @@ fn write_model(out: &mut String, model: &ModelSpec) -> fmt::Result {
     writeln!(out, "template_overhead_tokens = {}", model.template_overhead_tokens)?;
     let words: Vec<String> = model.capabilities.iter().map(|w| Text(w).to_string()).collect();
     writeln!(out, "capabilities = [{}]", words.join(", "))?;
+    if let Some(tokenizer) = &model.tokenizer {
+        writeln!(out, "tokenizer = {}", Text(tokenizer))?;
+    }
     for offer in &model.offers {
         write_offer(out, offer)?;
     }
@@ -84,6 +88,7 @@ fn write_offer(out: &mut String, offer: &OfferSpec) -> fmt::Result {
     writeln!(out, "\n[[model.offer]]")?;
     writeln!(out, "mode = {}", Text(offer.mode))?;
     writeln!(out, "source = {}", Text(offer.source))?;
+    writeln!(out, "provider_share_permille = {}", offer.provider_bps / BPS_PER_PERMILLE)?;
     writeln!(out, "\n[model.offer.price]")?;
     write_rates(out, &offer.rates)?;
     if let Some(long) = &offer.long {

@@ -165,6 +165,7 @@ mod tests {
             max_output_default: 512,
             template_overhead_tokens: 64,
             capabilities: Vec::new(),
+            tokenizer: None,
             version: 1,
         })
     }

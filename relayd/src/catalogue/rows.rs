@@ -40,7 +40,8 @@ pub(super) fn desired(
         let offer = |&(mode, source)| {
             let scope = Scope { mode, source, model: row.name.clone() };
             let price = prices.get(&scope)?;
-            Some(OfferSpec { mode, source, rates: price.rates, long: price.long })
+            let provider_bps = price.provider_bps;
+            Some(OfferSpec { mode, source, rates: price.rates, long: price.long, provider_bps })
         };
         ModelSpec {
             name: row.name.clone(),
@@ -52,6 +53,7 @@ pub(super) fn desired(
             max_output_default: row.max_output_default,
             template_overhead_tokens: row.template_overhead_tokens,
             capabilities: row.capabilities.clone(),
+            tokenizer: row.tokenizer.clone(),
             offers: row.offers.iter().filter_map(offer).collect(),
         }
     };
@@ -81,6 +83,7 @@ pub(super) fn model(spec: &ModelSpec) -> ModelRow {
         max_output_default: spec.max_output_default,
         template_overhead_tokens: spec.template_overhead_tokens,
         capabilities: spec.capabilities.clone(),
+        tokenizer: spec.tokenizer.clone(),
         offers: spec.offers.iter().map(|offer| (offer.mode, offer.source)).collect(),
     }
 }

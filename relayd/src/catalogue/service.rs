@@ -240,6 +240,7 @@ fn snapshot(
             max_output_default: row.max_output_default,
             template_overhead_tokens: row.template_overhead_tokens,
             capabilities: row.capabilities,
+            tokenizer: row.tokenizer,
             version,
         });
         let offer = |scope: Scope| {
@@ -313,7 +314,7 @@ fn new_price(
         id: price_id()?,
         rates: offer.rates,
         long: offer.long,
-        provider_bps: 0,
+        provider_bps: offer.provider_bps,
         valid_from_ms: latest.map_or(now_ms, |latest| now_ms.max(latest.saturating_add(1))),
         scope,
     })

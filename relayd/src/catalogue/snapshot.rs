@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::{Mode, ModelName, Scope, Source, Tier};
+use crate::domain::{Mode, ModelName, Scope, Source, Tier, TokenizerSource};
 use crate::ledger::Price;
 
 use super::spec::BackendSpec;
@@ -29,6 +29,8 @@ pub struct Model {
     pub template_overhead_tokens: u64,
     /// What it can do beyond text.
     pub capabilities: Vec<String>,
+    /// Where its tokenizer is; without one no independent provider serves it.
+    pub tokenizer: Option<TokenizerSource>,
     /// Counts changes; expected by admin calls.
     pub version: u64,
 }

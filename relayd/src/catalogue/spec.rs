@@ -1,7 +1,7 @@
 //! What a catalogue says, free of where it is written: models with offers and prices, tiers,
 //! backends.
 
-use crate::domain::{BackendId, Mode, ModelName, Scope, Source, Tier};
+use crate::domain::{BackendId, Mode, ModelName, Scope, Source, Tier, TokenizerSource};
 use crate::ledger::{LongContext, Rates};
 use crate::wire::{Dialect, EngineKind};
 
@@ -16,6 +16,8 @@ pub struct OfferSpec {
     pub rates: Rates,
     /// What they cost when the prompt is long.
     pub long: Option<LongContext>,
+    /// The part of each charge that a provider earns, in basis points, 0 to 10,000.
+    pub provider_bps: u16,
 }
 
 /// A model and all its offers.
@@ -39,6 +41,8 @@ pub struct ModelSpec {
     pub template_overhead_tokens: u64,
     /// What it can do beyond text: `tools`, `vision`, `reasoning`, ...
     pub capabilities: Vec<String>,
+    /// Where its tokenizer is; without one no independent provider serves it.
+    pub tokenizer: Option<TokenizerSource>,
     /// Its offers, at most one per mode and source.
     pub offers: Vec<OfferSpec>,
 }

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::domain::{Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, Tier};
+use crate::domain::{
+    Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, Tier, TokenizerSource,
+};
 
 use crate::ledger::{LongContext, Rates};
 use crate::wire::{Dialect, EngineKind};
@@ -158,8 +160,9 @@ fn offer() -> impl Strategy<Value = OfferSpec> {
         (1..1_000_000_u64, rates())
             .prop_map(|(above_input_tokens, rates)| LongContext { above_input_tokens, rates }),
     );
-    (prop::sample::select(sources.to_vec()), rates(), long)
-        .prop_map(|(source, rates, long)| OfferSpec { mode: Mode::Direct, source, rates, long })
+    (prop::sample::select(sources.to_vec()), rates(), long).prop_map(|(source, rates, long)| {
+        OfferSpec { mode: Mode::Direct, source, rates, long, provider_bps: 8_000 }
+    })
 }
 
 fn model() -> impl Strategy<Value = ModelSpec> {
@@ -184,6 +187,7 @@ fn model() -> impl Strategy<Value = ModelSpec> {
                 context_tokens: tokens.0,
                 max_output_default: tokens.1,
                 template_overhead_tokens: tokens.2,
+                tokenizer: words.first().map(|word| TokenizerSource::Json(word.as_str().into())),
                 capabilities: words.into_iter().collect(),
                 offers,
             }

@@ -10,6 +10,7 @@ pub mod output;
 pub mod pki;
 mod private;
 pub mod serve;
+pub mod tokens;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ enum Command {
     Admin(Box<admin::AdminArgs>),
     Agent(agent::AgentArgs),
     Pki(pki::PkiArgs),
+    Tokens(tokens::TokensArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Admin(arguments) => admin::main(*arguments),
         Command::Agent(arguments) => agent::main(arguments),
         Command::Pki(arguments) => pki::main(arguments),
+        Command::Tokens(arguments) => tokens::main(&arguments),
     }
 }
 

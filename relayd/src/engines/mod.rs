@@ -24,6 +24,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 mod timed;
+mod tokenize;
 mod transport;
 mod uplink;
 

@@ -17,8 +17,8 @@ use crate::wire::{Dialect, EngineKind};
 /// How long a probe may take, connection included.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Largest answer to a probe or list, in bytes.
-const ANSWER_MAX_BYTES: usize = 1024 * 1024;
+/// Largest answer to a probe, list or count, in bytes: a million tokens by their numbers.
+const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Most models taken from one engine's list.
 const MODELS_MAX: usize = 1000;
@@ -135,10 +135,30 @@ impl Engine {
         path: &'static str,
         wait: Duration,
     ) -> Result<(StatusCode, Bytes), EngineError> {
+        self.exchange(Method::GET, path, None, wait).await
+    }
+
+    /// One POST of JSON, likewise.
+    pub(crate) async fn post(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        wait: Duration,
+    ) -> Result<(StatusCode, Bytes), EngineError> {
+        self.exchange(Method::POST, path, Some(body), wait).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Option<Bytes>,
+        wait: Duration,
+    ) -> Result<(StatusCode, Bytes), EngineError> {
         let out = |fresh| Outgoing {
-            method: Method::GET,
+            method: method.clone(),
             path,
-            body: None,
+            body: body.clone(),
             accept: "application/json",
             traceparent: None,
             tracestate: None,
@@ -158,7 +178,7 @@ impl Engine {
             while let Some(chunk) = body.next().await {
                 let chunk = chunk.map_err(|Broken(cause)| EngineError::cut(cause))?;
                 if all.len() + chunk.len() > ANSWER_MAX_BYTES {
-                    return Err(EngineError::mismatch("the answer is larger than 1 MiB"));
+                    return Err(EngineError::mismatch("the answer is larger than 8 MiB"));
                 }
                 all.extend_from_slice(&chunk);
             }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::domain::{BackendId, Mode, ModelName, Scope, Source};
-use crate::engines::{Dialect, Engine, EngineKind, EngineSpec};
+use crate::domain::{BackendId, Mode, ModelName, ProviderId, Scope, Source};
+use crate::engines::{AgentAddress, Dialect, Engine, EngineKind, EngineSpec};
 
 use super::runtime::Runtime;
 
@@ -186,6 +186,13 @@ impl Backend {
     pub fn upstream(&self, model: &ModelName) -> Option<&str> {
         let served = self.spec.models.iter().find(|served| served.model == *model);
         served.map(|served| served.upstream.as_str())
+    }
+
+    /// The independent provider whose engine it is.
+    #[must_use]
+    pub fn provider(&self) -> Option<ProviderId> {
+        let address = self.spec.base_url.parse::<AgentAddress>();
+        address.ok().map(|address| address.provider)
     }
 
     /// Whether its description lets new requests in.

@@ -1,7 +1,7 @@
 //! What a request used, when the engine said so and when it did not. Pure.
 
 use crate::domain::Meters;
-use crate::ledger::CountSource;
+use crate::ledger::{Claimed, CountSource};
 
 /// What was read of a stream so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +33,8 @@ pub(super) struct Count {
     pub(super) source: CountSource,
     /// Whether the count is an estimate rather than a report.
     pub(super) estimated: bool,
+    /// What the provider that answered claims instead.
+    pub(super) claimed: Option<Claimed>,
 }
 
 /// Usage to be billed. `complete` tells whether the stream ran to its end: only then is a final
@@ -40,7 +42,8 @@ pub(super) struct Count {
 pub(super) fn count(read: &Read, prompt_bytes: u64, complete: bool) -> Count {
     let reported = if complete { read.usage.or(read.running) } else { read.running.or(read.usage) };
     if let Some(meters) = reported {
-        return Count { meters, source: CountSource::Engine, estimated: read.estimated };
+        let source = CountSource::Engine;
+        return Count { meters, source, estimated: read.estimated, claimed: None };
     }
     let prompt = read.prompt.unwrap_or_else(|| Meters {
         in_uncached: prompt_bytes.div_ceil(BYTES_PER_TOKEN),
@@ -48,7 +51,13 @@ pub(super) fn count(read: &Read, prompt_bytes: u64, complete: bool) -> Count {
     });
     let out_text = read.deltas.max(read.out_bytes.div_ceil(BYTES_PER_TOKEN));
     let meters = Meters { out_text, out_reasoning: 0, ..prompt };
-    Count { meters, source: CountSource::Own, estimated: true }
+    Count { meters, source: CountSource::Own, estimated: true, claimed: None }
+}
+
+/// Answer tokens that a provider's stream has shown so far, as far as can be told at once: its
+/// pieces, of which each byte is at most one, and no less than its bytes make.
+pub(super) fn shown(deltas: u64, out_bytes: u64) -> u64 {
+    deltas.min(out_bytes).max(out_bytes.div_ceil(BYTES_PER_TOKEN))
 }
 
 /// Usage cut down to a ceiling, the dearest direction first: an engine that reports more than it
@@ -90,7 +99,8 @@ mod tests {
             out_bytes: 30,
             ..Read::default()
         };
-        let engine = |meters| Count { meters, source: CountSource::Engine, estimated: false };
+        let source = CountSource::Engine;
+        let engine = |meters| Count { meters, source, estimated: false, claimed: None };
         assert_eq!(count(&read, 100, true), engine(usage));
         assert_eq!(count(&read, 100, false), engine(running));
     }

@@ -13,7 +13,7 @@ use super::driver::Task;
 use super::stages;
 use crate::domain::{BackendId, Code, Fault, FieldError};
 use crate::engines::{Blame, ChatCall, EngineError, Reply, ReplyStream, Retry, Timed};
-use crate::fleet::Outcome;
+use crate::fleet::{Outcome, Trust};
 use crate::observe::LiveRequest;
 use crate::rollouts::{Assignment, SampleEnd};
 use crate::routing::{Permit, Refusal};
@@ -199,9 +199,15 @@ pub(super) async fn attempt_on(
     };
     let started = Instant::now();
     match backend.engine.chat(call).await? {
-        Reply::Whole(body) => Ok(Body::Whole(answer::read(task, dialect, &body)?)),
+        Reply::Whole(body) => {
+            Ok(Body::Whole(answer::read(task, dialect, &body, backend.spec.trust)?))
+        }
         Reply::Stream(stream) => {
-            let mut translator = Box::new(task.translator(dialect));
+            let translator = match backend.spec.trust {
+                Trust::Own | Trust::Commercial => task.translator(dialect),
+                Trust::Provider => task.translator(dialect).transcribed(),
+            };
+            let mut translator = Box::new(translator);
             let mut upstream = Box::new(Timed::new(stream, inner.bounds.idle, task.until));
             let left = first_byte.saturating_sub(started.elapsed());
             let first = first_content(&mut translator, &mut upstream);

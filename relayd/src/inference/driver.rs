@@ -13,9 +13,9 @@ use super::client::Client;
 use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
-use super::{Call, Inner, Reply, shadow, stages, stream};
+use super::{Call, Inner, Reply, answer, own, shadow, stages, stream};
 use crate::catalogue::Offer;
-use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, RequestId};
+use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, ProviderId, RequestId};
 use crate::engines::Blame;
 use crate::fleet::{Outcome, Trust};
 use crate::identity::Principal;
@@ -54,6 +54,8 @@ pub(super) struct Ending {
     pub(super) blame: Option<Blame>,
     pub(super) count: Count,
     pub(super) backend: Option<BackendId>,
+    /// Who earns by the answer.
+    pub(super) provider: Option<ProviderId>,
     pub(super) attempt: u32,
     pub(super) ttft: Option<Duration>,
     pub(super) sent: Option<Instant>,
@@ -119,7 +121,7 @@ impl Driver {
             }
         };
         let Begun { assignment, permit, attempt, sent, body } = begun;
-        let backend = permit.backend().id().clone();
+        let (backend, provider) = (permit.backend().id().clone(), permit.backend().provider());
         let (ttft, first) = (sent.elapsed(), self.task.began.elapsed());
         live.first_byte();
         permit.first_byte(ttft);
@@ -130,10 +132,10 @@ impl Driver {
             Body::Whole(whole) => {
                 permit.report(Outcome::Ok { ttft });
                 drop(permit);
-                let count = count::count(&whole.read, self.task.request.prompt_bytes(), true);
-                stream::Ended::whole(whole.body, self.task.capped(count), whole.finish)
+                self.whole(whole).await
             }
             Body::Stream { translator, upstream, frames } => {
+                let provided = permit.backend().spec.trust == Trust::Provider;
                 let relay = stream::Relay {
                     inner: &self.inner,
                     task: &self.task,
@@ -143,8 +145,12 @@ impl Driver {
                     window,
                     translator,
                     upstream,
+                    provided,
                 };
-                let ended = relay.run(frames).instrument(stages::stream(&self.task)).await;
+                let mut ended = relay.run(frames).instrument(stages::stream(&self.task)).await;
+                if let Some(heard) = &ended.heard {
+                    ended.count = own::count(&self.inner, &self.task, heard).await;
+                }
                 permit.report(ended.outcome(ttft));
                 permit.backend().runtime.add_tokens_out(ended.count.meters.output());
                 drop(permit);
@@ -161,6 +167,7 @@ impl Driver {
             blame: ended.blame,
             count: ended.count,
             backend: Some(backend),
+            provider,
             attempt,
             ttft: Some(ttft),
             sent: Some(sent),
@@ -292,8 +299,10 @@ impl Driver {
                 meters: Meters::default(),
                 source: CountSource::Nobody,
                 estimated: false,
+                claimed: None,
             },
             backend: failure.backend,
+            provider: None,
             attempt: failure.attempt,
             ttft: None,
             sent: None,
@@ -313,10 +322,21 @@ impl Driver {
         live.ended(self.end(&ending, None));
     }
 
+    /// A whole answer, counted, with the counts that are billed in it.
+    async fn whole(&self, whole: answer::Whole) -> stream::Ended {
+        let Some(provided) = whole.provided else {
+            let count = count::count(&whole.read, self.task.request.prompt_bytes(), true);
+            return stream::Ended::whole(whole.body, self.task.capped(count), whole.finish);
+        };
+        let count = own::count(&self.inner, &self.task, &provided.heard).await;
+        let body = provided.billed(&self.task, &count.meters).unwrap_or(whole.body);
+        stream::Ended::whole(body, count, whole.finish)
+    }
+
     /// Posts the charge. `None` when the ledger could not be reached: the hold stays open for
     /// recovery, which posts the last checkpoint.
     async fn settle(&self, hold: Hold, ending: &Ending) -> Option<Settled> {
-        match hold.settle(self.usage(ending)).await {
+        match hold.settle_for(self.usage(ending), ending.provider.clone()).await {
             Ok(settled) => Some(settled),
             Err(fault) => {
                 tracing::error!(%fault, "the settlement was not written");
@@ -449,6 +469,7 @@ impl Driver {
             backend: ending.backend.as_ref().map(ToString::to_string),
             meters: ending.count.meters,
             count: ending.count.source,
+            claimed: ending.count.claimed,
             estimated: ending.count.estimated,
             status: ending.status,
             error_code: ending.fault.as_ref().map(|fault| fault.code.as_str().to_owned()),

@@ -8,6 +8,7 @@
 //! Invariants:
 //! - nothing the engine answered is handed out before the hold that covers it is committed;
 //! - after the first content there is no retry, before it at most one, on another backend;
+//! - what an independent provider answered is counted by us, never by its own word;
 //! - a driver settles or voids its hold exactly once, whatever happens to the client, the engine
 //!   or the process's wish to stop;
 //! - the final usage and the end marker are sent after the commit, content never waits for it.
@@ -17,6 +18,7 @@ mod client;
 mod count;
 mod dispatch;
 mod driver;
+mod own;
 mod plan;
 mod shadow;
 mod stages;
@@ -38,6 +40,7 @@ use crate::observe::Observe;
 use crate::rollouts::Rollouts;
 use crate::routing::Router;
 use crate::telemetry::trace::TraceContext;
+use crate::tokenizer::Tokenizers;
 use crate::wire::ChatRequest;
 
 use driver::Driver;
@@ -102,6 +105,7 @@ struct Inner {
     rollouts: Rollouts,
     router: Router,
     observe: Observe,
+    tokenizers: Tokenizers,
     bounds: Bounds,
     /// Copies for new revisions: owned here, ended when no new request is taken.
     shadows: TaskTracker,
@@ -121,6 +125,7 @@ impl Inference {
         rollouts: Rollouts,
         router: Router,
         observe: Observe,
+        tokenizers: Tokenizers,
         bounds: Bounds,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -130,6 +135,7 @@ impl Inference {
             shadows: TaskTracker::new(),
             shadow_places: shadow::places(),
             observe,
+            tokenizers,
             bounds,
             drivers: TaskTracker::new(),
             closing: CancellationToken::new(),

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::count::{self, Count, Read};
 use super::dispatch::{engine_error, outcome_of};
 use super::driver::{Task, left};
+use super::own::Heard;
 use super::plan::{self, Window};
 use crate::domain::{Code, Fault, Ncr};
 use crate::engines::{Blame, EngineError, ReplyStream, Timed};
@@ -35,6 +36,8 @@ pub(super) struct Relay<'a> {
     pub(super) window: Window,
     pub(super) translator: Box<Translator>,
     pub(super) upstream: Box<Timed<ReplyStream>>,
+    /// Whether a provider answers, whose own counts are not billed.
+    pub(super) provided: bool,
 }
 
 /// How an answer ended.
@@ -47,6 +50,8 @@ pub(super) struct Ended {
     pub(super) finish: Option<Finish>,
     /// What is said after the commit.
     pub(super) rest: Rest,
+    /// What came from a provider, to be counted anew.
+    pub(super) heard: Option<Heard>,
     outcome: Option<Outcome>,
 }
 
@@ -89,6 +94,7 @@ impl Ended {
             count,
             finish: Some(finish),
             rest: Rest::Body(body),
+            heard: None,
             outcome: None,
         }
     }
@@ -207,11 +213,20 @@ impl Relay<'_> {
     /// Output tokens seen so far: reported as we go, or at least one for each content event.
     fn used(&self) -> u64 {
         let seen = self.translator.seen();
+        if self.provided {
+            return count::shown(seen.deltas, seen.out_bytes);
+        }
         seen.running.map_or(0, |running| running.output()).max(seen.deltas)
     }
 
     fn read(&self, complete: bool) -> Count {
         let seen = self.translator.seen();
+        if self.provided {
+            let deltas = count::shown(seen.deltas, seen.out_bytes);
+            let read = Read { deltas, ..Read::default() };
+            let bytes = self.task.request.prompt_bytes();
+            return self.task.capped(count::count(&read, bytes, complete));
+        }
         let read = Read {
             usage: seen.usage,
             running: seen.running,
@@ -223,9 +238,16 @@ impl Relay<'_> {
         self.task.capped(count::count(&read, self.task.request.prompt_bytes(), complete))
     }
 
-    fn ended(self, stop: Stop) -> Ended {
+    fn ended(mut self, stop: Stop) -> Ended {
         let complete = matches!(stop, Stop::Finished);
         let count = self.read(complete);
+        let seen = self.translator.seen();
+        let claim = seen.usage.or(seen.running);
+        let heard = self.translator.take_transcript().map(|transcript| Heard { transcript, claim });
+        Ended { heard, ..self.stopped(stop, count) }
+    }
+
+    fn stopped(self, stop: Stop, count: Count) -> Ended {
         let finish = self.translator.seen().finish;
         let done = |status, rest| Ended {
             status,
@@ -234,6 +256,7 @@ impl Relay<'_> {
             count,
             finish,
             rest,
+            heard: None,
             outcome: None,
         };
         let failed = |fault: Fault, blame, rest, outcome| Ended {
@@ -243,6 +266,7 @@ impl Relay<'_> {
             count,
             finish,
             rest,
+            heard: None,
             outcome,
         };
         match stop {

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{HoldSpec, Inner, refused};
-use crate::domain::{CustomerId, Fault, KeyId, Meter, Meters, Ncr};
+use crate::domain::{CustomerId, Fault, KeyId, Meter, Meters, Ncr, ProviderId};
 use crate::ledger::{
     Blame, Checkpoint, Command, CountSource, Extend, HoldRef, HoldState, OpenHold, Outcome, Phase,
-    Price, Settle, Settlement, Usage, UsageStatus, Void,
+    Price, Settle, Settlement, Share, Usage, UsageStatus, Void,
 };
 use crate::store::{Answer, LedgerError};
 use crate::telemetry::names;
@@ -216,7 +216,20 @@ impl Hold {
     /// # Errors
     /// When the ledger cannot commit it in time: the hold then stays open until it can, or until
     /// recovery charges the last checkpoint.
-    pub async fn settle(mut self, usage: Usage) -> Result<Settled, Fault> {
+    pub async fn settle(self, usage: Usage) -> Result<Settled, Fault> {
+        self.settle_for(usage, None).await
+    }
+
+    /// The same for an answer of a provider, who earns the share of the charge that the hold's
+    /// price row names.
+    ///
+    /// # Errors
+    /// As [`Hold::settle`].
+    pub async fn settle_for(
+        mut self,
+        usage: Usage,
+        provider: Option<ProviderId>,
+    ) -> Result<Settled, Fault> {
         let meters = plausible(&usage.meters);
         let charge = self.draft.price.quote(&meters).unwrap_or_else(|| {
             tracing::error!(
@@ -227,7 +240,9 @@ impl Hold {
         });
         let usage = Usage { meters, ..usage };
         let hold = self.draft.reference.clone();
-        let outcome = self.leave(Command::Settle(Settle { hold, charge, usage })).await?;
+        let bps = self.draft.price.provider_bps;
+        let share = provider.map(|provider| Share { provider, bps });
+        let outcome = self.leave(Command::Settle(Settle { hold, charge, usage, share })).await?;
         let settlement = match outcome {
             Outcome::Settled { settlement, available, budget } => {
                 self.draft.hear(available, budget);
@@ -326,6 +341,7 @@ fn abandoned() -> Usage {
         backend: None,
         meters: Meters::default(),
         count: CountSource::Nobody,
+        claimed: None,
         estimated: false,
         status: UsageStatus::Cancelled,
         error_code: None,

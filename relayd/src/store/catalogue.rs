@@ -6,7 +6,9 @@ use super::Store;
 use super::error::StoreError;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_put, json};
-use crate::domain::{Meter, Mode, ModelName, PriceId, RateLimits, Scope, Source, Tier};
+use crate::domain::{
+    Meter, Mode, ModelName, PriceId, RateLimits, Scope, Source, Tier, TokenizerSource,
+};
 use crate::ledger::{LongContext, Price, Rates};
 
 /// A row with the number of its changes, from 1.
@@ -39,6 +41,8 @@ pub struct Model {
     pub template_overhead_tokens: u64,
     /// What it can do beyond text.
     pub capabilities: Vec<String>,
+    /// Where its tokenizer is; without one no independent provider serves it.
+    pub tokenizer: Option<TokenizerSource>,
     /// By which mode and source it is offered; a price row of another is history.
     pub offers: Vec<(Mode, Source)>,
 }
@@ -81,7 +85,8 @@ impl Store {
         .await?;
         let models = sqlx::query(
             "select name, display_name, tag, retired, guests, context_tokens, max_output_default,
-                template_overhead_tokens, capabilities, scopes, version from model order by name",
+                template_overhead_tokens, capabilities, scopes, tokenizer, version from model
+             order by name",
         )
         .fetch_all(self.reader())
         .await?;
@@ -147,6 +152,7 @@ fn read_model(row: &sqlx::any::AnyRow) -> Result<Versioned<Model>, StoreError> {
             max_output_default: row.count("max_output_default")?,
             template_overhead_tokens: row.count("template_overhead_tokens")?,
             capabilities: row.json("capabilities")?,
+            tokenizer: row.parse_opt("tokenizer")?,
             offers: row.json("scopes")?,
         },
         version: row.count("version")?,
@@ -225,14 +231,15 @@ pub(super) async fn put_model(
     bump(conn, Counter::Catalogue).await?;
     let row = sqlx::query(
         "insert into model (name, display_name, tag, retired, guests, context_tokens,
-            max_output_default, template_overhead_tokens, capabilities, scopes, version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)
+            max_output_default, template_overhead_tokens, capabilities, scopes, tokenizer, version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)
          on conflict (name) do update set display_name = excluded.display_name, tag = excluded.tag,
             retired = excluded.retired, guests = excluded.guests,
             context_tokens = excluded.context_tokens,
             max_output_default = excluded.max_output_default,
             template_overhead_tokens = excluded.template_overhead_tokens,
             capabilities = excluded.capabilities, scopes = excluded.scopes,
+            tokenizer = excluded.tokenizer,
             version = model.version + 1
          returning version",
     )
@@ -246,6 +253,7 @@ pub(super) async fn put_model(
     .bind(i64::try_from(model.template_overhead_tokens).unwrap_or(i64::MAX))
     .bind(json(&model.capabilities))
     .bind(json(&model.offers))
+    .bind(model.tokenizer.as_ref().map(ToString::to_string))
     .fetch_one(conn)
     .await?;
     expect_put("model", &row, expected)

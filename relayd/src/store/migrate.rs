@@ -26,6 +26,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     7 "0007_agent",
     8 "0008_replicas",
     9 "0009_rollouts",
+    10 "0010_trust",
 );
 const POSTGRES: &[Step] = steps!("postgres":
     1 "0001_ledger",
@@ -34,6 +35,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     7 "0007_agent",
     8 "0008_replicas",
     9 "0009_rollouts",
+    10 "0010_trust",
 );
 
 /// What brings a schema up to this build.

@@ -148,6 +148,7 @@ impl Store {
                 backend: None,
                 meters: Meters::default(),
                 count: CountSource::Nobody,
+                claimed: None,
                 estimated: false,
                 status: UsageStatus::Lost,
                 error_code: None,

@@ -7,7 +7,7 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::error::StoreError;
 use crate::domain::{Meters, Ncr, Scope};
-use crate::ledger::{Account, AccountRow, HoldRow, Leg, TxnRow, Usage, UsageRow};
+use crate::ledger::{Account, AccountRow, Claimed, Earned, HoldRow, Leg, TxnRow, Usage, UsageRow};
 
 /// Typed access to a row's columns. Every failure names the column.
 pub(super) trait Columns {
@@ -190,6 +190,7 @@ pub(super) fn usage(row: &impl Columns) -> Result<UsageRow, StoreError> {
             backend: row.text_opt("backend")?,
             meters: meters(row)?,
             count: row.parse("count_source")?,
+            claimed: claimed(row)?,
             estimated: row.flag("estimated")?,
             status: row.parse("status")?,
             error_code: row.text_opt("error_code")?,
@@ -203,7 +204,20 @@ pub(super) fn usage(row: &impl Columns) -> Result<UsageRow, StoreError> {
         created_ms: row.int("created_ms")?,
         charge: row.ncr("charge_ncr")?,
         write_off: row.ncr("write_off_ncr")?,
+        earned: earned(row)?,
     })
+}
+
+fn claimed(row: &impl Columns) -> Result<Option<Claimed>, StoreError> {
+    if row.int_opt("claimed_in")?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Claimed { input: row.count("claimed_in")?, output: row.count("claimed_out")? }))
+}
+
+fn earned(row: &impl Columns) -> Result<Option<Earned>, StoreError> {
+    let Some(provider) = row.parse_opt("provider")? else { return Ok(None) };
+    Ok(Some(Earned { provider, amount: row.ncr("provider_ncr")? }))
 }
 
 /// The six meter columns.

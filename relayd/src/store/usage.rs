@@ -85,7 +85,8 @@ macro_rules! select_usage {
             "select request_id, attempt, customer_id, key_id, mode, source, model, backend, price_id,
                 in_uncached, in_cache_read, in_cache_write_5m, in_cache_write_1h, out_text,
                 out_reasoning, count_source, estimated, charge_ncr, write_off_ncr, status, error_code,
-                blame, stream, created_ms, ttft_ms, upstream_ms, done_ms, task_id from usage ",
+                blame, stream, created_ms, ttft_ms, upstream_ms, done_ms, task_id, claimed_in,
+                claimed_out, provider, provider_ncr from usage ",
             $rest
         )
     };

@@ -20,9 +20,10 @@ mod request;
 mod stamp;
 mod stream;
 mod surface;
+mod transcript;
 mod usage;
 
-pub use answer::{Answer, answer};
+pub use answer::{Answer, answer, billed_answer};
 pub use dialect::{Dialect, EngineKind, KindError};
 pub use dialogue::TranslationNote;
 pub use error::WireError;
@@ -33,3 +34,4 @@ pub use stream::{
     Seen, TailReason, Translator, stream_error_body, stream_error_frame, stream_error_kind,
 };
 pub use surface::Surface;
+pub use transcript::{TRANSCRIPT_MAX_BYTES, Transcript, transcript};

@@ -6,10 +6,11 @@ use proptest::prelude::*;
 use relay_domain::Ncr;
 
 use super::rules::{
-    Books, budget, checkpoint, credit, customer, extend, hold, key, recover, request, settle, void,
+    Books, budget, checkpoint, credit, customer, extend, hold, key, provider, recover, request,
+    settle, settle_shared, void,
 };
 use crate::{
-    Account, BudgetChange, Command, Decision, HoldState, Needs, Outcome, Settlement, Shard,
+    Account, BudgetChange, Command, Decision, HoldState, Needs, Outcome, Settlement, Shard, Share,
     Snapshot, Wallet, decide,
 };
 
@@ -44,6 +45,8 @@ struct Model {
     budgets: BTreeMap<String, (u8, BudgetChange, Option<i64>, Option<i64>)>,
     revenue: i64,
     write_off: i64,
+    /// Per provider.
+    earned: BTreeMap<u8, i64>,
 }
 
 /// A command in the model's terms.
@@ -67,6 +70,11 @@ fn parties(id: u8) -> (u8, Option<u8>) {
         2 => (2, Some(2)),
         _ => (1, Some(3)),
     }
+}
+
+/// Every other hold is answered by one of two providers, for a part that seldom divides.
+fn share(id: u8) -> Option<(u8, u16)> {
+    (id % 2 == 1).then_some((id % 3, 3_333))
 }
 
 fn owner(which: u8) -> u8 {
@@ -103,7 +111,13 @@ fn command(step: &Step) -> Command {
         Step::Hold(id, amount) => hold(id, parties(id).0, parties(id).1, amount),
         Step::Extend(id, total) => extend(id, parties(id).0, parties(id).1, total),
         Step::Checkpoint(id, seq, cost) => checkpoint(id, parties(id).0, parties(id).1, seq, cost),
-        Step::Settle(id, charge) => settle(id, parties(id).0, parties(id).1, charge),
+        Step::Settle(id, charge) => match share(id) {
+            None => settle(id, parties(id).0, parties(id).1, charge),
+            Some((who, bps)) => {
+                let share = Share { provider: provider(who), bps };
+                settle_shared(id, parties(id).0, parties(id).1, charge, share)
+            }
+        },
         Step::Void(id) => void(id, parties(id).0, parties(id).1),
         Step::Recover(id) => recover(id, parties(id).0, parties(id).1),
     }
@@ -236,7 +250,15 @@ impl Model {
             }
             Step::Settle(id, charge) => match self.holds.get(&id).cloned() {
                 None => Outcome::UnknownHold,
-                Some(held) if held.state == HoldState::Open => self.post(id, held, charge),
+                Some(held) if held.state == HoldState::Open => {
+                    let outcome = self.post(id, held, charge);
+                    if let Some((who, bps)) = share(id) {
+                        let part = self.holds[&id].result.0 * i64::from(bps) / 10_000;
+                        self.revenue -= part;
+                        *self.earned.entry(who).or_default() += part;
+                    }
+                    outcome
+                }
                 Some(held) if held.state == HoldState::Posted => already(&held),
                 Some(mut held) => {
                     let late = *held.late.get_or_insert(charge);
@@ -352,6 +374,10 @@ impl Model {
         }
         all.push((Account::Revenue(Shard::default()), self.revenue, 0));
         all.push((Account::WriteOff(Shard::default()), self.write_off, 0));
+        for who in 0..3 {
+            let earned = self.earned.get(&who).copied().unwrap_or(0);
+            all.push((Account::Earning(provider(who), Shard::default()), earned, 0));
+        }
         all
     }
 }
@@ -447,6 +473,10 @@ proptest! {
             prop_assert_eq!(rows.all.account(account).balance.get(), *balance, "{}", account);
         }
         prop_assert_eq!(replayed.values().sum::<i64>(), 0);
+        // What a usage row says was earned is what its transaction moved.
+        let told: i64 = rows.decided.iter().flat_map(|d| &d.usage)
+            .filter_map(|row| row.earned.as_ref()).map(|earned| earned.amount.get()).sum();
+        prop_assert_eq!(told, model.earned.values().sum::<i64>());
         let mut usage: Vec<_> = rows.decided.iter().flat_map(|d| &d.usage).map(|u| u.request).collect();
         let resolved = model.holds.iter().filter(|(_, held)| held.state != HoldState::Open);
         let mut expected: Vec<_> = resolved.map(|(id, _)| request(*id)).collect();

@@ -1,11 +1,11 @@
 //! Single rules, spelled out.
 
-use relay_domain::{BootId, CustomerId, KeyId, Meters, Ncr, RequestId};
+use relay_domain::{BootId, CustomerId, KeyId, Meters, Ncr, ProviderId, RequestId};
 
 use crate::{
     Account, AccountState, Budget, BudgetChange, Checkpoint, Command, CountSource, Credit, Extend,
-    HoldRef, HoldState, OpenHold, Outcome, Phase, Recover, Settle, Settlement, Shard, Snapshot,
-    TxnKind, Usage, UsageStatus, Void, Wallet, decide,
+    HoldRef, HoldState, OpenHold, Outcome, Phase, Recover, Settle, Settlement, Shard, Share,
+    Snapshot, TxnKind, Usage, UsageStatus, Void, Wallet, decide,
 };
 
 /// A tiny ledger that keeps what was decided, as a store would.
@@ -52,6 +52,7 @@ pub(super) fn usage(done_ms: i64) -> Usage {
         backend: Some("a".to_owned()),
         meters: Meters::default(),
         count: CountSource::Engine,
+        claimed: None,
         estimated: false,
         status: UsageStatus::Completed,
         error_code: None,
@@ -117,7 +118,24 @@ pub(super) fn reference(id: u8, who: u8, which: Option<u8>) -> HoldRef {
 
 pub(super) fn settle(id: u8, who: u8, which: Option<u8>, charge: i64) -> Command {
     let hold = reference(id, who, which);
-    Command::Settle(Settle { hold, charge: Ncr::new(charge), usage: usage(2) })
+    Command::Settle(Settle { hold, charge: Ncr::new(charge), usage: usage(2), share: None })
+}
+
+/// The same for an answer of a provider.
+pub(super) fn settle_shared(
+    id: u8,
+    who: u8,
+    which: Option<u8>,
+    charge: i64,
+    share: Share,
+) -> Command {
+    let hold = reference(id, who, which);
+    let (charge, share) = (Ncr::new(charge), Some(share));
+    Command::Settle(Settle { hold, charge, usage: usage(2), share })
+}
+
+pub(super) fn provider(n: u8) -> ProviderId {
+    format!("prov_{n:016x}").parse().unwrap()
 }
 
 pub(super) fn void(id: u8, who: u8, which: Option<u8>) -> Command {
@@ -350,7 +368,7 @@ fn a_hold_that_was_taken_over_refuses_its_old_owner() {
     let mut books = Books::new();
     books.run(&[credit("a", 1, Wallet::Paid, 100), hold(1, 1, None, 40)]);
     let stale = HoldRef { boot: boot(2), ..reference(1, 1, None) };
-    let settle = Settle { hold: stale.clone(), charge: ncr(1), usage: usage(2) };
+    let settle = Settle { hold: stale.clone(), charge: ncr(1), usage: usage(2), share: None };
     assert_eq!(books.ask(Command::Settle(settle)), Outcome::StaleFence);
     let extend = Extend { hold: stale.clone(), total: ncr(50), promo: true };
     assert_eq!(books.ask(Command::Extend(extend)), Outcome::StaleFence);
@@ -379,4 +397,37 @@ fn an_account_reads_as_it_is_written() {
     for bad in ["", "paid", "paid:x", "revenue:64", "funding:A:0", "cash:1", "funding:a"] {
         assert!(bad.parse::<Account>().is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_provider_earns_its_share_of_what_was_paid_and_no_more() {
+    let shard = Shard::default();
+    let mut books = Books::new();
+    books.run(&[credit("a", 1, Wallet::Paid, 100)]);
+    books.ask(hold(1, 1, None, 50));
+    let share = Share { provider: provider(7), bps: 3_333 };
+    let decision = books.run(&[settle_shared(1, 1, None, 80, share.clone())]);
+    let earning = Account::Earning(provider(7), shard);
+    // 50 of the 80 are paid; a third of 50 is 16.665 and rounds down, the platform keeps the rest.
+    assert_eq!(books.balance(&earning), (16, 0));
+    assert_eq!(books.balance(&Account::Revenue(shard)), (80 - 16, 0));
+    assert_eq!(books.balance(&Account::WriteOff(shard)), (-30, 0));
+    let earned = decision.usage[0].earned.clone().unwrap();
+    assert_eq!((earned.provider, earned.amount), (provider(7), ncr(16)));
+    assert_eq!(earning.to_string().parse::<Account>().unwrap(), earning);
+    assert_eq!((earning.owner(), earning.class()), (provider(7).as_str(), "earning"));
+
+    // Again is the first result; too late is the platform's loss, not the provider's gain.
+    let again = books.ask(settle_shared(1, 1, None, 80, share.clone()));
+    assert!(matches!(again, Outcome::AlreadySettled(_)));
+    books.run(&[hold(2, 1, None, 10), void(2, 1, None)]);
+    books.ask(settle_shared(2, 1, None, 10, share.clone()));
+    assert_eq!(books.balance(&earning), (16, 0));
+
+    // A share of more than the whole is refused and moves nothing.
+    books.ask(hold(3, 1, None, 10));
+    let greedy = Share { bps: 10_001, ..share };
+    assert_eq!(books.ask(settle_shared(3, 1, None, 10, greedy)), Outcome::InvalidAmount);
+    assert_eq!(books.balance(&Account::Paid(customer(1))), (50, 10));
+    assert_eq!(books.balance(&earning), (16, 0));
 }

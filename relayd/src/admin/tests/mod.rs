@@ -102,6 +102,7 @@ impl Plane {
             identity.clone(),
             catalogue.clone(),
             fleet.clone(),
+            crate::tokenizer::Tokenizers::default(),
             events.clone(),
         );
         let door = FleetDoor { addr: "127.0.0.1:8702".into(), ca_pem: "PEM".into() };

@@ -144,6 +144,7 @@ impl World {
             crate::rollouts::Rollouts::load(store.clone(), events).await.unwrap(),
             crate::routing::Router::new(fleet, 1),
             observe.clone(),
+            crate::tokenizer::Tokenizers::default(),
             bounds(),
         );
         let bodies = BodyBounds { max_bytes: 4096, timeout: Duration::from_secs(5) };

@@ -54,7 +54,7 @@ impl Providers {
             return Ok(());
         }
         let engines = self.engines_of(id, &row.presented.engines).await?;
-        let mut missing = missing(&engines);
+        let mut missing = missing(&engines, |model| self.0.tokenizers.lack(model));
         missing.extend(self.cards_missing(id, &row.presented.gpus));
         let complete = missing.is_empty();
         let evidence = Evidence { examined_at_ms: now_ms(), engines, missing };
@@ -249,7 +249,7 @@ fn body(dialect: Dialect, upstream: &str) -> Vec<u8> {
 }
 
 /// What keeps a person from deciding.
-fn missing(engines: &[EngineEvidence]) -> Vec<String> {
+fn missing(engines: &[EngineEvidence], lack: impl Fn(&ModelName) -> Option<String>) -> Vec<String> {
     let mut missing = Vec::new();
     if engines.is_empty() {
         missing.push("it offers no engine".to_owned());
@@ -261,6 +261,8 @@ fn missing(engines: &[EngineEvidence]) -> Vec<String> {
             missing.push(format!("engine {name} is {}", engine.state));
         } else if engine.models.iter().all(|served| served.model.is_none()) {
             missing.push(format!("engine {name} serves no model of the catalogue"));
+        } else if let Some((model, lack)) = uncounted(engine, &lack) {
+            missing.push(format!("model {model} is not open to providers: {lack}"));
         } else if !measured {
             missing.push(format!("engine {name} was not measured to the end"));
         } else if engine.benchmarks.iter().any(|run| run.failed > 0) {
@@ -268,6 +270,22 @@ fn missing(engines: &[EngineEvidence]) -> Vec<String> {
         }
     }
     missing
+}
+
+/// A model that an engine would serve and none of whose like can be counted here: without our own
+/// count of any of them nobody could be paid.
+fn uncounted(
+    engine: &EngineEvidence,
+    lack: impl Fn(&ModelName) -> Option<String>,
+) -> Option<(ModelName, String)> {
+    let mut lacking = None;
+    for model in engine.models.iter().filter_map(|served| served.model.as_ref()) {
+        match lack(model) {
+            None => return None,
+            Some(why) => lacking = lacking.or_else(|| Some((model.clone(), why))),
+        }
+    }
+    lacking
 }
 
 #[cfg(test)]
@@ -284,18 +302,21 @@ mod tests {
             benchmarks: vec![Benchmark::default(); ROUNDS.len()],
             ..EngineEvidence::default()
         };
-        assert!(missing(std::slice::from_ref(&good)).is_empty());
-        assert_eq!(missing(&[]), ["it offers no engine"]);
+        assert!(missing(std::slice::from_ref(&good), |_| None).is_empty());
+        assert_eq!(missing(&[], |_| None), ["it offers no engine"]);
+        let lack = |_: &ModelName| Some("its row names no tokenizer".to_owned());
+        let told = "model smollm2 is not open to providers: its row names no tokenizer";
+        assert_eq!(missing(std::slice::from_ref(&good), lack), [told]);
         let down = EngineEvidence { state: "down".to_owned(), ..good.clone() };
-        assert_eq!(missing(&[good.clone(), down]), ["engine a is down"]);
+        assert_eq!(missing(&[good.clone(), down], |_| None), ["engine a is down"]);
         let mut unknown = good.clone();
         unknown.models[0].model = None;
-        assert_eq!(missing(&[unknown]), ["engine a serves no model of the catalogue"]);
+        assert_eq!(missing(&[unknown], |_| None), ["engine a serves no model of the catalogue"]);
         let mut cut = good.clone();
         cut.benchmarks.pop();
-        assert_eq!(missing(&[cut]), ["engine a was not measured to the end"]);
+        assert_eq!(missing(&[cut], |_| None), ["engine a was not measured to the end"]);
         let mut failing = good;
         failing.benchmarks[1].failed = 1;
-        assert_eq!(missing(&[failing]), ["engine a failed requests of its examination"]);
+        assert_eq!(missing(&[failing], |_| None), ["engine a failed requests of its examination"]);
     }
 }

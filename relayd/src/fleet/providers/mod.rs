@@ -36,6 +36,7 @@ use crate::domain::{Fault, ProviderId, ProviderState};
 use crate::events::{EventKind, Events, Severity};
 use crate::identity::Identity;
 use crate::store::{Change, Counter, ProviderEdit, ProviderRow, Store, StoreError, Trail};
+use crate::tokenizer::Tokenizers;
 
 /// Time between two looks at what other replicas decided.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,6 +50,7 @@ struct Inner {
     identity: Identity,
     catalogue: Catalogue,
     fleet: Fleet,
+    tokenizers: Tokenizers,
     events: Events,
     live: Mutex<HashMap<ProviderId, live::Live>>,
     /// Counts what changed, of what is stored and of what is live.
@@ -74,10 +76,20 @@ impl Providers {
         identity: Identity,
         catalogue: Catalogue,
         fleet: Fleet,
+        tokenizers: Tokenizers,
         events: Events,
     ) -> Self {
         let (live, changed) = (Mutex::default(), watch::Sender::new(0));
-        Self(Arc::new(Inner { store, identity, catalogue, fleet, events, live, changed }))
+        Self(Arc::new(Inner {
+            store,
+            identity,
+            catalogue,
+            fleet,
+            tokenizers,
+            events,
+            live,
+            changed,
+        }))
     }
 
     /// Every provider, by name.

@@ -113,6 +113,31 @@ const QUESTIONS: &[Question] = &[
                     or x.id <> 'late:' || h.id)",
         what: "the transaction is not its hold's one late settlement",
     },
+    Question {
+        invariant: Invariant::I5,
+        sql: "select u.request_id as subject, coalesce(u.provider_ncr, 0) as found,
+                cast(coalesce(s.total, 0) as bigint) as expected
+              from usage u left join
+                (select t.txn_id, sum(t.amount) as total from transfer t
+                 where t.credit like 'earning:%' group by t.txn_id) as s
+                on s.txn_id = 'charge:' || u.request_id
+              where coalesce(u.provider_ncr, 0) <> coalesce(s.total, 0)
+                 or coalesce(u.provider_ncr, 0) > u.charge_ncr
+                 or (u.provider is null) <> (u.provider_ncr is null)",
+        what: "what a provider earned is not what its transaction gave it, or more than was paid",
+    },
+    Question {
+        invariant: Invariant::I5,
+        sql: "select e.owner as subject, e.earned as found,
+                cast(coalesce(u.earned, 0) as bigint) as expected
+              from (select a.owner, cast(sum(t.amount) as bigint) as earned
+                    from account a join transfer t on t.credit = a.id
+                    where a.class = 'earning' group by a.owner) as e
+              left join (select provider, sum(provider_ncr) as earned from usage
+                         where provider is not null group by provider) as u on u.provider = e.owner
+              where e.earned <> coalesce(u.earned, 0)",
+        what: "a provider's earnings are not the sum of its requests",
+    },
 ];
 
 /// Tables that refuse changes, and by how many triggers on SQLite.

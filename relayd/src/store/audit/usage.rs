@@ -43,6 +43,15 @@ pub(super) async fn check(
             let what = format!("the usage row says {charged:?}, its hold {held:?}");
             report.breach(Invariant::I6, subject.clone(), what);
         }
+        if let Some(earned) = &used.earned
+            && let Some(price) = prices.get(&used.price)
+            && earned.amount != price.provider_share(used.charge)
+        {
+            let share = price.provider_share(used.charge);
+            let what =
+                format!("{} earned {:?}, its share is {share:?}", earned.provider, earned.amount);
+            report.breach(Invariant::I6, subject.clone(), what);
+        }
         let total = used.charge.checked_add(used.write_off);
         let quoted = match state {
             HoldState::Posted => match prices.get(&used.price) {

@@ -278,6 +278,7 @@ fn unconfirmed(hold: &OpenHold) -> Void {
         backend: None,
         meters: Meters::default(),
         count: CountSource::Nobody,
+        claimed: None,
         estimated: false,
         status: UsageStatus::Failed,
         error_code: Some("SERVICE_UNAVAILABLE".to_owned()),

@@ -141,7 +141,7 @@ async fn holds_of_the_unseen_are_taken_over_and_their_late_writes_refused() {
     // The one that was thought dead comes back and writes, and so does an answer on its way.
     let late = |hold: &HoldRef| {
         let hold = hold.clone();
-        Command::Settle(Settle { hold, charge: ncr(100), usage: usage(50) })
+        Command::Settle(Settle { hold, charge: ncr(100), usage: usage(50), share: None })
     };
     for (store, [first, second]) in [(&silent, &unseen), (&other, &dead)] {
         let released = ask(store, late(first)).await;

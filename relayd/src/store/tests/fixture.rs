@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::postgres::{Server, new_database};
-use crate::domain::{BootId, CustomerId, KeyId, Meters, Ncr, RequestId};
+use crate::domain::{BootId, CustomerId, KeyId, Meters, Ncr, ProviderId, RequestId};
 use crate::ledger::{
     Budget, BudgetChange, Command, CountSource, Credit, HoldRef, HoldState, OpenHold, Outcome,
     Phase, Price, Rates, Settle, Usage, UsageStatus, Void, Wallet,
@@ -72,13 +72,16 @@ impl Fixture {
     }
 }
 
+/// A provider's share by that price.
+pub(crate) const PROVIDER_BPS: u16 = 3_333;
+
 pub(crate) fn price() -> Price {
     Price {
         id: PRICE.parse().unwrap(),
         scope: "direct.openai.m".parse().unwrap(),
         rates: Rates { in_uncached: 1_000_000, out_text: 2_000_000, ..Rates::default() },
         long: None,
-        provider_bps: 0,
+        provider_bps: PROVIDER_BPS,
         valid_from_ms: 0,
     }
 }
@@ -93,6 +96,10 @@ pub(crate) fn customer(n: u64) -> CustomerId {
 
 pub(crate) fn key(n: u64) -> KeyId {
     format!("key_{n:016x}").parse().unwrap()
+}
+
+pub(crate) fn provider(n: u64) -> ProviderId {
+    format!("prov_{n:016x}").parse().unwrap()
 }
 
 pub(crate) fn request() -> RequestId {
@@ -177,6 +184,7 @@ pub(crate) fn usage(out: u64) -> Usage {
         backend: Some("local".to_owned()),
         meters: Meters { out_text: out, ..Meters::default() },
         count: CountSource::Engine,
+        claimed: None,
         estimated: false,
         status: UsageStatus::Completed,
         error_code: None,
@@ -190,7 +198,7 @@ pub(crate) fn usage(out: u64) -> Usage {
 
 pub(crate) fn settle(hold: &HoldRef, out: u64) -> Command {
     let charge = ncr(i64::try_from(out * 2).unwrap());
-    Command::Settle(Settle { hold: hold.clone(), charge, usage: usage(out) })
+    Command::Settle(Settle { hold: hold.clone(), charge, usage: usage(out), share: None })
 }
 
 pub(crate) fn void(hold: &HoldRef) -> Command {

@@ -221,6 +221,7 @@ async fn the_catalogue_is_read_as_it_was_written(fixture: Fixture) {
         max_output_default: 4_096,
         template_overhead_tokens: 256,
         capabilities: vec!["tools".to_owned()],
+        tokenizer: Some("engine:a".parse().unwrap()),
         offers: vec![(Mode::Direct, Source::Openai), (Mode::Direct, Source::Ollama)],
     };
     let long_rates = Rates { in_cache_write_1h: 9, out_reasoning: 8, ..Rates::default() };

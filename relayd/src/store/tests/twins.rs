@@ -5,10 +5,13 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use sqlx::Row;
 
-use super::fixture::{Fixture, PRICE, assert_sound, budget, credit, customer, key, ncr, usage};
+use super::fixture::{
+    Fixture, PRICE, PROVIDER_BPS, assert_sound, budget, credit, customer, key, ncr, provider, usage,
+};
 use crate::domain::{BootId, Meters, RequestId};
 use crate::ledger::{
-    BudgetChange, Checkpoint, Command, Extend, HoldRef, OpenHold, Outcome, Phase, Recover, Settle,
+    BudgetChange, Checkpoint, Claimed, Command, Extend, HoldRef, OpenHold, Outcome, Phase, Recover,
+    Settle, Share, Usage,
 };
 use crate::store::Store;
 
@@ -78,7 +81,11 @@ fn commands(log: u64) -> impl Strategy<Value = Vec<Command>> {
         }),
         8 => (any::<u8>(), 0_u64..200).prop_map(move |(n, out)| {
             let charge = ncr(i64::try_from(out * 2).unwrap());
-            Command::Settle(Settle { hold: of(n), charge, usage: usage(out) })
+            let share = Share { provider: provider(u64::from(n % 2)), bps: PROVIDER_BPS };
+            let share = n.is_multiple_of(3).then_some(share);
+            let claimed = share.as_ref().map(|_| Claimed { input: 1, output: out + 1 });
+            let usage = Usage { claimed, ..usage(out) };
+            Command::Settle(Settle { hold: of(n), charge, usage, share })
         }),
         3 => any::<u8>().prop_map(move |n| super::fixture::void(&of(n))),
         1 => any::<u8>().prop_map(move |n| Command::Recover(Recover { hold: of(n), at_ms: 50 })),
@@ -121,7 +128,9 @@ async fn rows(store: &Store) -> Vec<String> {
             || ' ' || in_uncached || ' ' || out_text || ' ' || count_source || estimated || ' '
             || charge_ncr || ' ' || write_off_ncr || ' ' || status || coalesce(error_code, '-')
             || coalesce(blame, '-') || stream || ' ' || created_ms || ' ' || coalesce(ttft_ms, -1) || ' '
-            || coalesce(upstream_ms, -1) || ' ' || done_ms || ' ' || coalesce(task_id, '-')
+            || coalesce(upstream_ms, -1) || ' ' || done_ms || ' ' || coalesce(task_id, '-') || ' '
+            || coalesce(claimed_in, -1) || ' ' || coalesce(claimed_out, -1) || ' '
+            || coalesce(provider, '-') || ' ' || coalesce(provider_ncr, -1)
             as line from usage order by request_id",
     ] {
         for row in sqlx::query(sql).fetch_all(store.reader()).await.unwrap() {

@@ -53,7 +53,7 @@ async fn put(store: &Store, used: Used) {
     };
     let command = if used.status == UsageStatus::Completed {
         let charge = ncr(i64::try_from(used.out * 2).unwrap());
-        Command::Settle(Settle { hold, charge, usage: report })
+        Command::Settle(Settle { hold, charge, usage: report, share: None })
     } else {
         let into = crate::ledger::HoldState::Voided;
         Command::Void(Void { hold, into, usage: report })

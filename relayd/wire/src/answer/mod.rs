@@ -72,6 +72,22 @@ pub fn answer(
     stamp: &Stamp,
     timing: &Timing,
 ) -> Result<Answer, WireError> {
+    billed_answer(surface, dialect, upstream_body, stamp, timing, None)
+}
+
+/// As [`answer`], with other counts in the body than the engine's: those that are billed, where
+/// somebody else counted.
+///
+/// # Errors
+/// As [`answer`].
+pub fn billed_answer(
+    surface: Surface,
+    dialect: Dialect,
+    upstream_body: &Bytes,
+    stamp: &Stamp,
+    timing: &Timing,
+    billed: Option<&Meters>,
+) -> Result<Answer, WireError> {
     let mut spans = Vec::with_capacity(16);
     let object = match document(upstream_body, &mut spans) {
         Ok((text, true)) => Raw::trusted(text.trim()),
@@ -92,9 +108,9 @@ pub fn answer(
     }
     let mut out = BytesMut::with_capacity(upstream_body.len() + 256);
     if surface.dialect() == dialect {
-        splice::body(dialect, object, stamp, &mut out);
+        splice::body(dialect, object, stamp, billed, &mut out);
     } else {
-        let billed = usage.unwrap_or_default();
+        let billed = billed.copied().or(usage).unwrap_or_default();
         write::body(surface.dialect(), &reply, &billed, stamp, timing, &mut out)?;
     }
     Ok(Answer {

@@ -9,6 +9,7 @@ mod messages;
 mod pass;
 mod rule;
 mod schema;
+mod spoken;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use crate::json::{Raw, Span, document, literal_len};
 use crate::read::{self, Event, Heading, Piece};
 use crate::stamp::{Stamp, Timing};
 use crate::surface::Surface;
+use crate::transcript::Transcript;
 use crate::usage::{Meter, Tally};
 
 /// Everything but the framing.
@@ -38,6 +39,8 @@ pub(super) struct Flow {
     pub(super) has_tail: bool,
     /// What a frame without its line end held, found when the upstream closed.
     pub(super) late: Vec<Bytes>,
+    /// The answer's text, where somebody counts it anew.
+    pub(super) transcript: Option<Transcript>,
 }
 
 /// What writes the surface's format.
@@ -90,6 +93,7 @@ impl Flow {
             is_stamped: false,
             has_tail: false,
             late: Vec::new(),
+            transcript: None,
         }
     }
 
@@ -139,12 +143,15 @@ impl Flow {
         out: &mut Vec<Bytes>,
     ) -> Result<Heading, WireError> {
         let is_pass = self.surface.dialect() == self.dialect;
-        let Self { seen, meter, outlet, writer, stamp, begun, ended, calls, .. } = self;
+        let Self { seen, meter, outlet, writer, stamp, begun, ended, calls, transcript, .. } = self;
         let is_parted = *ended != 0 && *begun & !*ended != 0;
         let mut written = Ok(());
         let known = meter.running;
         let sink = |event: Event<'_>| {
             note(seen, begun, ended, &event);
+            if let Some(transcript) = transcript {
+                transcript.note(&event);
+            }
             if is_pass {
                 writer.observe(&event);
             } else if written.is_ok() {

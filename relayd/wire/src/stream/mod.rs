@@ -26,6 +26,7 @@ use crate::finish::Finish;
 use crate::frame::Framer;
 use crate::stamp::{Stamp, Timing};
 use crate::surface::Surface;
+use crate::transcript::Transcript;
 
 use flow::Flow;
 
@@ -155,6 +156,18 @@ impl Translator {
         if !std::mem::replace(&mut self.flow.has_tail, true) {
             self.flow.tail(end, billed, timing, out);
         }
+    }
+
+    /// Keeps the text of the answer from here on, for [`Translator::take_transcript`].
+    #[must_use]
+    pub fn transcribed(mut self) -> Self {
+        self.flow.transcript = Some(Transcript::default());
+        self
+    }
+
+    /// The text that was kept, if any was asked for.
+    pub fn take_transcript(&mut self) -> Option<Transcript> {
+        self.flow.transcript.take()
     }
 
     /// The engine's dialect.
