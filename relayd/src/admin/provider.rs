@@ -42,6 +42,7 @@ pub(super) fn provider(found: &Provider) -> proto::Provider {
         version: row.version,
         public_key: hex::encode(&row.public_key),
         gpus: said.gpus.iter().map(gpu).collect(),
+        earned_ncr: found.earned.get(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Independent owners of GPUs as they joined, and the invitations that let them in. How their
 //! hosts fare is not stored.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -9,7 +11,7 @@ use super::Store;
 use super::error::StoreError;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_version, json};
-use crate::domain::{DeclaredGpu, PayoutAddress, ProviderId, ProviderState};
+use crate::domain::{DeclaredGpu, Ncr, PayoutAddress, ProviderId, ProviderState};
 
 /// Most providers that are read at once: a relay with more wants pages first.
 pub const PROVIDERS_MAX: i64 = 10_000;
@@ -175,6 +177,38 @@ impl Store {
         let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id.as_str());
         let row = query.fetch_optional(self.reader()).await?;
         row.as_ref().map(read_provider).ok_or(StoreError::NotFound("provider"))?
+    }
+
+    /// What every provider earned by the ledger. One without a paid request is not in it.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn earnings(&self) -> Result<BTreeMap<ProviderId, Ncr>, StoreError> {
+        // Sums of the ledger's own rows, not of requests, of which there are millions. Owners are
+        // indexed, and a provider's id sorts between these two.
+        let rows = sqlx::query(
+            "select owner as id, cast(sum(balance) as bigint) as earned from account
+             where owner >= 'prov_' and owner < 'prov`' and class = 'earning' group by owner",
+        )
+        .fetch_all(self.reader())
+        .await?;
+        let read = |row: &AnyRow| Ok((row.parse("id")?, Ncr::new(row.int("earned")?)));
+        rows.iter().map(read).collect()
+    }
+
+    /// What one provider earned by the ledger.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn earned(&self, id: &ProviderId) -> Result<Ncr, StoreError> {
+        let row = sqlx::query(
+            "select cast(coalesce(sum(balance), 0) as bigint) as earned from account
+             where owner = $1 and class = 'earning'",
+        )
+        .bind(id.as_str())
+        .fetch_one(self.reader())
+        .await?;
+        Ok(Ncr::new(row.int("earned")?))
     }
 
     /// Invitations, newest first, at most [`INVITATIONS_MAX`].

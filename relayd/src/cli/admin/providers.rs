@@ -13,7 +13,7 @@ use super::args::{ChangeArgs, Interval, Limit, ReasonedArgs};
 use super::change;
 use super::deployments::{self, DeployArgs};
 use super::format::Column::{Left, Right};
-use super::format::{Table, millis, or_dash, pairs, plain, time};
+use super::format::{Table, millis, or_dash, pairs, plain, time, usd};
 use super::link::{Link, Wire};
 use super::show::Show;
 use super::time::age_ms;
@@ -439,6 +439,7 @@ fn detail(provider: &proto::Provider) -> String {
         ("missing", or_dash(&provider.missing.join("; "))),
         ("link", format!("{} from {}", link_word(provider), or_dash(&provider.address))),
         ("heard", time(provider.heard_at_ms)),
+        ("earned", usd(provider.earned_ncr)),
         ("paid at", provider.payout_address.clone()),
         ("limit", limit),
         ("gpus", gpus(provider)),

@@ -32,7 +32,7 @@ pub use live::{DeploymentReport, EngineReport, InstanceReport, LiveProvider, Rep
 
 use super::Fleet;
 use crate::catalogue::Catalogue;
-use crate::domain::{Fault, ProviderId, ProviderState};
+use crate::domain::{Fault, Ncr, ProviderId, ProviderState};
 use crate::events::{EventKind, Events, Severity};
 use crate::identity::Identity;
 use crate::store::{Change, Counter, ProviderEdit, ProviderRow, Store, StoreError, Trail};
@@ -66,6 +66,8 @@ pub struct Provider {
     pub evidence: Evidence,
     /// Its session on this replica; none while it is away.
     pub live: Option<LiveProvider>,
+    /// What it earned since it joined.
+    pub earned: Ncr,
 }
 
 impl Providers {
@@ -98,10 +100,12 @@ impl Providers {
     /// When the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Provider>, StoreError> {
         let rows = self.0.store.providers().await?;
+        let earnings = self.0.store.earnings().await?;
         let live = self.live();
         let known = |row: ProviderRow| {
             let live = live.get(&row.id).map(live::Live::view);
-            Provider { evidence: Evidence::read(&row.evidence), live, row }
+            let earned = earnings.get(&row.id).copied().unwrap_or_default();
+            Provider { evidence: Evidence::read(&row.evidence), live, earned, row }
         };
         Ok(rows.into_iter().map(known).collect())
     }
@@ -112,8 +116,9 @@ impl Providers {
     /// [`crate::domain::Code::NotFound`], and when the store cannot be read.
     pub async fn get(&self, id: &ProviderId) -> Result<Provider, StoreError> {
         let row = self.0.store.provider(id).await?;
+        let earned = self.0.store.earned(id).await?;
         let live = self.live().get(id).map(live::Live::view);
-        Ok(Provider { evidence: Evidence::read(&row.evidence), live, row })
+        Ok(Provider { evidence: Evidence::read(&row.evidence), live, earned, row })
     }
 
     /// Sessions on this replica.
