@@ -232,7 +232,7 @@ async fn a_suspended_provider_serves_no_more_and_a_rejected_one_is_sent_away() {
 
 #[tokio::test]
 async fn a_limit_bounds_its_engines_and_leaves_what_an_operator_set() {
-    let own = Scripted::start(tokens(2)).unwrap();
+    let own = Scripted::counting(tokens(2)).unwrap();
     let theirs = Scripted::start(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();
     let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
@@ -330,5 +330,12 @@ async fn a_provider_is_billed_by_our_count_whatever_it_claims() {
         assert_eq!(row.meter("out_text"), 5, "{}", row.row);
         assert!(row.meter("in_uncached") <= 300, "{}", row.row);
     }
+    // Eight tenths of each charge, rounded down, in the same transaction.
+    let share: i64 = rows.iter().map(|row| row.charged() * 8 / 10).sum();
+    assert!(share > 0);
+    let shown = provider(&relay, &agent).unwrap();
+    assert_eq!(shown["earned_ncr"], share, "{shown}");
+    let listed = relay.admin(&["providers", "list"]).unwrap();
+    assert_eq!(listed["providers"][0]["earned_ncr"], share);
     relay.audit().unwrap();
 }

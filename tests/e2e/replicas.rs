@@ -284,7 +284,7 @@ async fn one_killed_under_load_loses_nothing_but_its_open_streams() {
 
 #[tokio::test]
 async fn an_agent_finds_every_replica_and_one_decision_ends_it_everywhere() {
-    let own = Scripted::start(tokens(3)).unwrap();
+    let own = Scripted::counting(tokens(3)).unwrap();
     let theirs = Scripted::start(tokens(3)).unwrap();
     let mut replicas = Replicas::start(&[&own.url], 2).await;
     let agent = Agent::start(&replicas.relays[0], "gpu-1", &[&theirs.url]).unwrap();

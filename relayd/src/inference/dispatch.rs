@@ -200,7 +200,7 @@ pub(super) async fn attempt_on(
     let started = Instant::now();
     match backend.engine.chat(call).await? {
         Reply::Whole(body) => {
-            Ok(Body::Whole(answer::read(task, dialect, &body, backend.spec.trust)?))
+            Ok(Body::Whole(Box::new(answer::read(task, dialect, &body, backend.spec.trust)?)))
         }
         Reply::Stream(stream) => {
             let translator = match backend.spec.trust {

@@ -132,7 +132,7 @@ impl Driver {
             Body::Whole(whole) => {
                 permit.report(Outcome::Ok { ttft });
                 drop(permit);
-                self.whole(whole).await
+                self.whole(*whole).await
             }
             Body::Stream { translator, upstream, frames } => {
                 let provided = permit.backend().spec.trust == Trust::Provider;
