@@ -41,7 +41,7 @@ pub(super) struct Begun {
 /// The body of an answer.
 pub(super) enum Body {
     /// All of it.
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// The first content and what follows.
     Stream {
         /// Turns the engine's stream into the client's.
