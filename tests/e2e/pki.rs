@@ -129,7 +129,7 @@ async fn operators_get_in_with_a_certificate_and_a_token_and_not_otherwise() {
         command.args(["admin", "--addr", &url, "--ca", ca]);
         if let Some(client) = client {
             let (cert, key) = (format!("{client}.pem"), format!("{client}-key.pem"));
-            command.args(["--cert", &pki.file(&cert), "--key", &pki.file(&key)]);
+            command.args(["--client-cert", &pki.file(&cert), "--client-key", &pki.file(&key)]);
         }
         command.args(["whoami"]).env("RELAY_OPERATOR_TOKEN", token).output().unwrap()
     };

@@ -22,7 +22,7 @@ Example: the admin plane on a private network
   tls = { cert_file = \"pki/server.pem\", key_file = \"pki/server-key.pem\" }
 
 Then: relayd admin --addr https://relay.example.com:8701 --ca pki/ca.pem \\
-        --cert pki/alice.pem --key pki/alice-key.pem whoami";
+        --client-cert pki/alice.pem --client-key pki/alice-key.pem whoami";
 
 /// Make certificates.
 #[derive(Debug, Args)]

@@ -73,10 +73,10 @@ pub(super) struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
     /// The client certificate, PEM.
-    #[arg(long = "cert", global = true, value_name = "FILE", requires = "client_key")]
+    #[arg(long, alias = "cert", global = true, value_name = "FILE", requires = "client_key")]
     pub(super) client_cert: Option<PathBuf>,
     /// The client certificate's private key, PEM.
-    #[arg(long = "key", global = true, value_name = "FILE", requires = "client_cert")]
+    #[arg(long, alias = "key", global = true, value_name = "FILE", requires = "client_cert")]
     pub(super) client_key: Option<PathBuf>,
 }
 

@@ -119,7 +119,7 @@ fn mistakes_are_usage_errors() {
         "backends weight gpu-1 1001",
         "overview watch --interval 10",
         "keys update k --budget 5 --clear-budget",
-        "whoami --cert me.pem",
+        "whoami --client-cert me.pem",
         "keys create --customer c --name n --request-id not-a-uuid",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
