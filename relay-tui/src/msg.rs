@@ -3,8 +3,10 @@
 use crate::keymap::Press;
 use crate::model::call::{Call, Found, Outcome, Read};
 use crate::model::data::{Backend, Event, Key, OverviewPatch, Request, Rows, Session};
+use crate::model::gpus::Host;
 use crate::model::layout::Size;
 use crate::model::link::{LinkState, Stream};
+use crate::model::providers::Provider;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +62,10 @@ pub(crate) enum Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Update {
     Overview(OverviewPatch),
+    Hosts(Rows<Host>),
     Backends(Rows<Backend>),
     Keys(Rows<Key>),
+    Providers(Rows<Provider>),
     Requests(Rows<Request>),
     Events(Rows<Event>),
     /// Events before this sequence number were skipped.

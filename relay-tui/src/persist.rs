@@ -19,8 +19,13 @@ const FILE_MAX_BYTES: u64 = 64 * 1024;
 const CONTEXTS_MAX: usize = 64;
 
 /// Lists whose sort is remembered; events are always looked at from the newest.
-const SORTED: [(&str, Panel); 3] =
-    [("backends", Panel::BackendList), ("keys", Panel::KeyList), ("requests", Panel::Running)];
+const SORTED: [(&str, Panel); 5] = [
+    ("gpus", Panel::GpuList),
+    ("backends", Panel::BackendList),
+    ("keys", Panel::KeyList),
+    ("providers", Panel::ProviderList),
+    ("requests", Panel::Running),
+];
 
 /// Where it is kept.
 #[derive(Clone, Debug, Default)]

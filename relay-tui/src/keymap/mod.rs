@@ -79,6 +79,11 @@ pub(crate) enum Act {
     Uncordon,
     Weight,
     Drain,
+    GroupBy,
+    Approve,
+    Reject,
+    Suspend,
+    Reconsider,
     NewKey,
     Limits,
     Revoke,
@@ -98,6 +103,8 @@ pub(crate) enum Level {
     None,
     /// `y`, with Cancel focused.
     Yes,
+    /// A reason, then the button.
+    Reason,
     /// The object's name and a reason.
     Name,
     /// A form of its own.

@@ -78,6 +78,7 @@ async fn send(wire: &Wire, sent: &Sent) -> Result<Outcome, Status> {
     });
     let backend_id = call.object.clone();
     let key_id = call.object.clone();
+    let provider_id = call.object.clone();
     match &call.verb {
         Verb::Probe => {
             let ask = proto::ProbeBackendRequest { change, backend_id };
@@ -98,6 +99,22 @@ async fn send(wire: &Wire, sent: &Sent) -> Result<Outcome, Status> {
         Verb::Weight(weight) => {
             let ask = proto::SetBackendWeightRequest { change, backend_id, weight: *weight };
             wire.backends().set_backend_weight(timed(wire, ask)).await?;
+        }
+        Verb::Approve => {
+            let ask = proto::ApproveProviderRequest { change, provider_id };
+            wire.providers().approve_provider(timed(wire, ask)).await?;
+        }
+        Verb::Reject => {
+            let ask = proto::RejectProviderRequest { change, provider_id };
+            wire.providers().reject_provider(timed(wire, ask)).await?;
+        }
+        Verb::Suspend => {
+            let ask = proto::SuspendProviderRequest { change, provider_id };
+            wire.providers().suspend_provider(timed(wire, ask)).await?;
+        }
+        Verb::Reconsider => {
+            let ask = proto::ReconsiderProviderRequest { change, provider_id };
+            wire.providers().reconsider_provider(timed(wire, ask)).await?;
         }
         Verb::CreateKey(new) => {
             let ask = proto::CreateKeyRequest {

@@ -58,6 +58,8 @@ macro_rules! clients {
 clients! {
     session => session_service_client::SessionServiceClient,
     overview => overview_service_client::OverviewServiceClient,
+    hosts => hosts_service_client::HostsServiceClient,
+    providers => providers_service_client::ProvidersServiceClient,
     backends => backends_service_client::BackendsServiceClient,
     keys => keys_service_client::KeysServiceClient,
     customers => customers_service_client::CustomersServiceClient,

@@ -11,8 +11,10 @@ mod backoff;
 mod calls;
 mod channel;
 mod convert;
+mod hosts;
 mod once;
 mod problem;
+mod providers;
 mod streams;
 
 use std::collections::HashMap;

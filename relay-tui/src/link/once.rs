@@ -5,7 +5,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::channel::Wire;
-use super::{Timings, convert, problem};
+use super::{Timings, convert, hosts, problem, providers};
 use crate::config::Target;
 use crate::model::Screen;
 use crate::model::data::{Rows, Session};
@@ -25,6 +25,16 @@ pub(crate) enum Page {
     Json(String),
     /// To be shown as text.
     Data { session: Session, updates: Vec<Update> },
+}
+
+#[derive(Serialize)]
+struct Hosts {
+    hosts: Vec<proto::Host>,
+}
+
+#[derive(Serialize)]
+struct Providers {
+    providers: Vec<proto::Provider>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +97,26 @@ async fn read(wire: &Wire, screen: Screen, json: bool) -> Result<Read, Status> {
                 Update::Events(Rows::Snapshot(events)),
             ])
         }
+        Screen::Gpus => {
+            let all = self::hosts(wire).await?;
+            if json {
+                return print(&Hosts { hosts: all });
+            }
+            let rows = all.into_iter().map(hosts::host).collect();
+            Read::Updates(vec![Update::Hosts(Rows::Snapshot(rows))])
+        }
+        Screen::Providers => {
+            let all = self::providers(wire).await?;
+            if json {
+                return print(&Providers { providers: all });
+            }
+            let rows = all.into_iter().map(providers::provider).collect();
+            let hosts = self::hosts(wire).await?.into_iter().map(hosts::host).collect();
+            Read::Updates(vec![
+                Update::Hosts(Rows::Snapshot(hosts)),
+                Update::Providers(Rows::Snapshot(rows)),
+            ])
+        }
         Screen::Backends => {
             let backends = backends(wire).await?;
             if json {
@@ -124,35 +154,35 @@ fn page(page_token: String) -> Option<proto::Page> {
     Some(proto::Page { page_size: PAGE, page_token })
 }
 
-async fn backends(wire: &Wire) -> Result<Vec<proto::Backend>, Status> {
-    let mut all = Vec::new();
-    let mut token = String::new();
-    for _ in 0..PAGES_MAX {
-        let ask = proto::ListBackendsRequest { page: page(token) };
-        let answer = wire.backends().list_backends(ask).await?.into_inner();
-        all.extend(answer.backends);
-        token = answer.next_page_token;
-        if token.is_empty() {
-            break;
+/// Every page of a list, up to [`PAGES_MAX`].
+macro_rules! all_pages {
+    ($name:ident, $client:ident, $call:ident, $row:ident, $ask:expr) => {
+        async fn $name(wire: &Wire) -> Result<Vec<proto::$row>, Status> {
+            let ask: fn(Option<proto::Page>) -> _ = $ask;
+            let mut all = Vec::new();
+            let mut token = String::new();
+            for _ in 0..PAGES_MAX {
+                let answer = wire.$client().$call(ask(page(token))).await?.into_inner();
+                all.extend(answer.$name);
+                token = answer.next_page_token;
+                if token.is_empty() {
+                    break;
+                }
+            }
+            Ok(all)
         }
-    }
-    Ok(all)
+    };
 }
 
-async fn keys(wire: &Wire) -> Result<Vec<proto::Key>, Status> {
-    let mut all = Vec::new();
-    let mut token = String::new();
-    for _ in 0..PAGES_MAX {
-        let ask = proto::ListKeysRequest { page: page(token), ..Default::default() };
-        let answer = wire.keys().list_keys(ask).await?.into_inner();
-        all.extend(answer.keys);
-        token = answer.next_page_token;
-        if token.is_empty() {
-            break;
-        }
-    }
-    Ok(all)
-}
+all_pages!(hosts, hosts, list_hosts, Host, |page| proto::ListHostsRequest { page });
+all_pages!(backends, backends, list_backends, Backend, |page| proto::ListBackendsRequest { page });
+all_pages!(keys, keys, list_keys, Key, |page| proto::ListKeysRequest {
+    page,
+    ..Default::default()
+});
+all_pages!(providers, providers, list_providers, Provider, |page| {
+    proto::ListProvidersRequest { page }
+});
 
 async fn events(wire: &Wire) -> Result<Vec<proto::Event>, Status> {
     let page = Some(proto::Page { page_size: EVENTS, page_token: String::new() });

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::channel::Wire;
-use super::{Timings, convert, problem};
+use super::{Timings, convert, hosts, problem, providers};
 use crate::model::data::Rows;
 use crate::model::link::Stream;
 use crate::msg::Update;
@@ -89,6 +89,14 @@ async fn one(
         Stream::Overview => {
             let answer = wire.overview().watch_overview(asked).await?;
             pump(stream, answer, out, overview).await
+        }
+        Stream::Hosts => {
+            let answer = wire.hosts().watch_hosts(asked).await?;
+            pump(stream, answer, out, hosts_part).await
+        }
+        Stream::Providers => {
+            let answer = wire.providers().watch_providers(asked).await?;
+            pump(stream, answer, out, providers_part).await
         }
         Stream::Backends => {
             let answer = wire.backends().watch_backends(asked).await?;
@@ -201,6 +209,15 @@ macro_rules! rows_part {
     };
 }
 
+rows_part!(hosts_part, HostsUpdate, hosts_update, Hosts, hosts, hosts::host);
+rows_part!(
+    providers_part,
+    ProvidersUpdate,
+    providers_update,
+    Providers,
+    providers,
+    providers::provider
+);
 rows_part!(backends, BackendsUpdate, backends_update, Backends, backends, convert::backend);
 rows_part!(keys, KeysUpdate, keys_update, Keys, keys, convert::key);
 rows_part!(requests, RequestsUpdate, requests_update, Requests, requests, convert::request);

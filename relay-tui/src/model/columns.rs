@@ -85,6 +85,38 @@ const BACKENDS: &[Column] = &[
     number("tokens out", 10).by("").extra(),
 ];
 
+const GPUS: &[Column] = &[
+    column("state", 9),
+    column("host", 0).naming().share(2),
+    number("gpu", 5),
+    column("card", 0).share(3),
+    column("util", 16).roomy(18),
+    number("mem GiB", 9).by("mem"),
+    number("temp", 5),
+    number("watt", 5).roomy(8),
+    number("mhz", 6).extra(),
+    number("ecc", 5).extra(),
+    column("provider", 0).share(2).extra(),
+    column("uuid", 12).extra(),
+    column("held by", 12).by("held").extra(),
+];
+
+const PROVIDERS: &[Column] = &[
+    column("state", 9),
+    column("name", 0).naming().share(2),
+    column("gpus", 0).by("").share(2),
+    column("models", 0).by("model").share(2),
+    column("link", 8),
+    number("tok/s", 6).by("speed"),
+    number("missing", 7),
+    number("run", 6).extra(),
+    number("ttft50", 6).by("").extra(),
+    column("tests", 9).by("failed").extra(),
+    column("agent", 8).by("version").extra(),
+    column("payout", 13).extra(),
+    column("joined", 10).extra(),
+];
+
 /// On the wide overview.
 const FLEET: &[Column] = &[
     column("state", 8),
@@ -130,7 +162,9 @@ const AUDIT: &[Column] = &[
 const fn of(panel: Panel) -> &'static [Column] {
     match panel {
         Panel::Fleet => FLEET,
+        Panel::GpuList => GPUS,
         Panel::BackendList => BACKENDS,
+        Panel::ProviderList => PROVIDERS,
         Panel::KeyList => KEYS,
         Panel::Happenings | Panel::EventList => EVENTS,
         Panel::AuditList => AUDIT,
@@ -189,8 +223,14 @@ pub(crate) fn at(all: u16, columns: &[Column], x: u16) -> Option<Column> {
 mod tests {
     use super::*;
 
-    const LISTS: [Panel; 4] =
-        [Panel::BackendList, Panel::KeyList, Panel::EventList, Panel::AuditList];
+    const LISTS: [Panel; 6] = [
+        Panel::GpuList,
+        Panel::BackendList,
+        Panel::KeyList,
+        Panel::ProviderList,
+        Panel::EventList,
+        Panel::AuditList,
+    ];
 
     #[test]
     fn columns_fit_from_80_columns_on_and_each_is_somewhere() {

@@ -42,6 +42,11 @@ pub(crate) enum Panel {
     Fleet,
     Running,
     Happenings,
+    GpuList,
+    GpuHistory,
+    GpuDetail,
+    GpuProcesses,
+    GpuHost,
     BackendList,
     BackendHistory,
     BackendDetail,
@@ -50,6 +55,10 @@ pub(crate) enum Panel {
     KeyHistory,
     KeyDetail,
     KeyRequests,
+    ProviderList,
+    ProviderDetail,
+    ProviderEvidence,
+    ProviderEvents,
     EventList,
     EventDetail,
     AuditList,
@@ -66,7 +75,12 @@ impl Slot {
     /// The list has a line of headings.
     pub(crate) const fn has_heading(&self) -> bool {
         match self.panel {
-            Panel::BackendList | Panel::KeyList | Panel::EventList | Panel::AuditList => true,
+            Panel::GpuList
+            | Panel::BackendList
+            | Panel::KeyList
+            | Panel::ProviderList
+            | Panel::EventList
+            | Panel::AuditList => true,
             Panel::Fleet => self.area.width >= HEADED,
             _ => false,
         }
@@ -168,6 +182,47 @@ pub(super) fn overview(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
         slot(Panel::Attention, attention),
         slot(Panel::Running, running),
         slot(Panel::Happenings, bottom),
+    ]
+}
+
+pub(super) fn gpus(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
+    if !wide {
+        let (list, rest) = body.split_top(11 + (body.height - 21) / 2);
+        let (history, detail) = rest.split_left(body.width / 2);
+        return vec![
+            slot(Panel::GpuList, list),
+            slot(Panel::GpuHistory, history),
+            slot(Panel::GpuDetail, detail),
+        ];
+    }
+    let more = body.height - WIDE_BODY;
+    let (list, rest) = body.split_top(12 + more / 3);
+    let (middle, bottom) = rest.split_top(13 + more / 3);
+    let (history, detail) = middle.split_left(body.width * 3 / 5);
+    let (processes, host) = bottom.split_left(body.width * 3 / 5);
+    vec![
+        slot(Panel::GpuList, list),
+        slot(Panel::GpuHistory, history),
+        slot(Panel::GpuDetail, detail),
+        slot(Panel::GpuProcesses, processes),
+        slot(Panel::GpuHost, host),
+    ]
+}
+
+pub(super) fn providers(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
+    if !wide {
+        let (list, rest) = body.split_top(8 + (body.height - 21) / 2);
+        return vec![slot(Panel::ProviderList, list), slot(Panel::ProviderDetail, rest)];
+    }
+    let more = body.height - WIDE_BODY;
+    let (list, rest) = body.split_top(11 + more / 3);
+    let (middle, bottom) = rest.split_top(13 + more / 3);
+    let (detail, evidence) = middle.split_left(body.width / 2);
+    vec![
+        slot(Panel::ProviderList, list),
+        slot(Panel::ProviderDetail, detail),
+        slot(Panel::ProviderEvidence, evidence),
+        slot(Panel::ProviderEvents, bottom),
     ]
 }
 

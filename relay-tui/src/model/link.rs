@@ -35,8 +35,10 @@ pub(crate) enum LinkState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Stream {
     Overview,
+    Hosts,
     Backends,
     Keys,
+    Providers,
     Requests,
     Events,
 }
@@ -82,8 +84,10 @@ impl Stream {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Overview => "overview",
+            Self::Hosts => "hosts",
             Self::Backends => "backends",
             Self::Keys => "keys",
+            Self::Providers => "providers",
             Self::Requests => "requests",
             Self::Events => "events",
         }

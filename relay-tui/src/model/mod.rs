@@ -9,11 +9,13 @@ pub(crate) mod call;
 pub(crate) mod columns;
 pub(crate) mod data;
 pub(crate) mod filter;
+pub(crate) mod gpus;
 pub(crate) mod input;
 pub(crate) mod layout;
 pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod overlay;
+pub(crate) mod providers;
 pub(crate) mod rows;
 pub(crate) mod screens;
 pub(crate) mod series;
@@ -25,11 +27,13 @@ use self::data::{
     Attention, AuditEntry, Backend, Customer, Event, Fleet, Key, ModelUsage, Money, Request, Role,
     Session, Severity, Traffic,
 };
+use self::gpus::{Gpu, GpuHistory, Grouping, Host};
 use self::input::Input;
 use self::layout::{Panel, Size};
-use self::link::{Link, LinkState};
+use self::link::{LAG_AFTER_MS, Link, LinkState, Stream};
 use self::list::List;
 use self::overlay::Overlay;
+use self::providers::Provider;
 pub(crate) use self::screens::Screen;
 use self::series::Series;
 use self::table::{Sort, Table};
@@ -186,6 +190,18 @@ pub(crate) struct Model {
     /// Updates that came while drawing was paused; `None` when it is not.
     pub(crate) paused: Option<u64>,
     pub(crate) overview: Overview,
+    /// Hosts by their id, as they were told.
+    pub(crate) hosts: BTreeMap<String, Host>,
+    /// Their cards, as they are put together now.
+    pub(crate) gpus: Table<Gpu>,
+    pub(crate) grouping: Grouping,
+    pub(crate) gpu_history: BTreeMap<String, GpuHistory>,
+    /// The row whose charts are shown. They follow the selection with the next second: running down
+    /// a list does not draw the charts of every row on the way.
+    pub(crate) charted: Option<String>,
+    pub(crate) providers: Table<Provider>,
+    /// The provider whose evidence is shown, which follows the selection likewise.
+    pub(crate) examined: Option<String>,
     pub(crate) backends: Table<Backend>,
     pub(crate) histories: BTreeMap<String, Series>,
     pub(crate) keys: Table<Key>,
@@ -283,6 +299,13 @@ impl Model {
             range_s: 60,
             paused: None,
             overview: Overview::default(),
+            hosts: BTreeMap::new(),
+            gpus: Table::new(Sort { field: "util", descending: true }),
+            grouping: Grouping::default(),
+            gpu_history: BTreeMap::new(),
+            charted: None,
+            examined: None,
+            providers: Table::new(Sort { field: "state", descending: false }),
             backends: Table::new(Sort { field: "state", descending: false }),
             histories: BTreeMap::new(),
             keys: Table::new(Sort { field: "cost", descending: true }),
@@ -321,6 +344,7 @@ impl Model {
         fresh.contexts = std::mem::take(&mut self.contexts);
         fresh.screen = self.screen;
         fresh.range_s = self.range_s;
+        fresh.grouping = self.grouping;
         fresh.other_columns = self.other_columns;
         fresh.recent = std::mem::take(&mut self.recent);
         // Numbers go on, so that a late answer of the other daemon meets no open call.
@@ -373,7 +397,12 @@ impl Model {
 
     /// Something has been shown that could be old.
     pub(crate) fn has_data(&self) -> bool {
-        self.overview.loaded || self.backends.loaded || self.keys.loaded || self.events.loaded
+        self.overview.loaded
+            || self.gpus.loaded
+            || self.backends.loaded
+            || self.keys.loaded
+            || self.providers.loaded
+            || self.events.loaded
     }
 
     pub(crate) fn focused(&self) -> Panel {
@@ -384,6 +413,8 @@ impl Model {
     pub(crate) fn list(&self, panel: Panel) -> Option<&dyn List> {
         Some(match panel {
             Panel::Attention => &self.overview.attention,
+            Panel::GpuList => &self.gpus,
+            Panel::ProviderList => &self.providers,
             Panel::Fleet | Panel::BackendList => &self.backends,
             Panel::Running => &self.requests,
             Panel::Happenings | Panel::EventList => &self.events,
@@ -396,6 +427,8 @@ impl Model {
     pub(crate) fn list_mut(&mut self, panel: Panel) -> Option<&mut dyn List> {
         Some(match panel {
             Panel::Attention => &mut self.overview.attention,
+            Panel::GpuList => &mut self.gpus,
+            Panel::ProviderList => &mut self.providers,
             Panel::Fleet | Panel::BackendList => &mut self.backends,
             Panel::Running => &mut self.requests,
             Panel::Happenings | Panel::EventList => &mut self.events,
@@ -446,11 +479,68 @@ impl Model {
             let series = self.key_history.entry(key.id.clone()).or_default();
             series.push(rate(key.requests_per_ks));
         }
+        self.sample_gpus(live);
         let known = &self.keys;
         if self.key_history.len() > 4 * HISTORIES_MAX {
             self.key_history.clear();
         }
         self.key_history.retain(|id, _| known.get(id).is_some());
+    }
+
+    /// Blank too while hosts are not watched: what was told last is old by then.
+    fn sample_gpus(&mut self, live: bool) {
+        let heard = self.link.heard.get(&Stream::Hosts);
+        let fresh =
+            heard.is_some_and(|at| self.now.mono_ms.saturating_sub(*at) < LAG_AFTER_MS) && live;
+        for gpu in self.gpus.all().iter().take(HISTORIES_MAX) {
+            let history = self.gpu_history.entry(gpu.id.clone()).or_default();
+            history.push(if fresh { gpu.sample() } else { [None; 3] });
+        }
+        let known = &self.gpus;
+        self.gpu_history.retain(|id, _| known.get(id).is_some());
+        self.charted = self.gpus.selected_id().map(str::to_owned);
+        self.examined = self.providers.selected_id().map(str::to_owned);
+    }
+
+    /// The provider whose evidence is shown; its name stands above it.
+    pub(crate) fn examined_provider(&self) -> Option<&Provider> {
+        let examined = self.examined.as_deref().and_then(|id| self.providers.get(id));
+        examined.or_else(|| self.providers.selected())
+    }
+
+    /// The row whose charts are shown.
+    pub(crate) fn charted_gpu(&self) -> Option<&Gpu> {
+        self.charted.as_deref().and_then(|id| self.gpus.get(id)).or_else(|| self.gpus.selected())
+    }
+
+    /// Puts the cards together anew.
+    pub(crate) fn arrange_gpus(&mut self) {
+        self.gpus.apply(data::Rows::Snapshot(gpus::rows(&self.hosts, self.grouping)));
+        if self.charted.is_none() {
+            self.charted = self.gpus.selected_id().map(str::to_owned);
+        }
+    }
+
+    /// Takes what was told of providers.
+    pub(crate) fn arrange_providers(&mut self, rows: data::Rows<Provider>) {
+        self.providers.apply(rows);
+        if self.examined.is_none() {
+            self.examined = self.providers.selected_id().map(str::to_owned);
+        }
+    }
+
+    /// `2x RTX 4090, 1x A100` of one provider; empty for none.
+    pub(crate) fn cards_of(&self, provider: &str) -> String {
+        let mut makes: BTreeMap<&str, usize> = BTreeMap::new();
+        let hosts = self.hosts.values().filter(|host| host.provider == provider);
+        for card in hosts.flat_map(|host| &host.cards) {
+            *makes.entry(card.name.as_deref().unwrap_or("?")).or_default() += 1;
+        }
+        let parts = makes.iter().map(|(make, count)| {
+            let short = make.trim_start_matches("NVIDIA ").trim_start_matches("GeForce ");
+            format!("{count}x {short}")
+        });
+        parts.collect::<Vec<_>>().join(", ")
     }
 
     /// Requests of one key, newest first.

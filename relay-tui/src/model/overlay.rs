@@ -114,10 +114,14 @@ pub(crate) enum FieldKind {
 }
 
 impl Confirm {
-    /// The name stands there letter by letter and a reason is given.
+    /// What its level asks for is there: the name letter by letter, a reason.
     pub(crate) fn is_complete(&self) -> bool {
-        self.level != Level::Name
-            || (self.typed.text() == self.call.name && !self.reason.text().trim().is_empty())
+        let named = self.level != Level::Name || self.typed.text() == self.call.name;
+        named && (!self.wants_reason() || !self.reason.text().trim().is_empty())
+    }
+
+    pub(crate) fn wants_reason(&self) -> bool {
+        matches!(self.level, Level::Reason | Level::Name)
     }
 }
 

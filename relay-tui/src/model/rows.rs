@@ -4,11 +4,11 @@ use super::data::{Attention, AuditEntry, Backend, Event, Key, Request};
 use super::filter::{Field, Row, Value, field};
 
 #[expect(clippy::cast_precision_loss, reason = "a sort key, not an account")]
-fn number(value: impl TryInto<i64>) -> Value<'static> {
+pub(super) fn number(value: impl TryInto<i64>) -> Value<'static> {
     Value::Number(value.try_into().unwrap_or(i64::MAX) as f64)
 }
 
-fn text(value: &str) -> Value<'_> {
+pub(super) fn text(value: &str) -> Value<'_> {
     Value::Text(value.into())
 }
 

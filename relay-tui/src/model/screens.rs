@@ -9,8 +9,10 @@ use super::link::Stream;
 pub(crate) enum Screen {
     #[default]
     Overview,
+    Gpus,
     Backends,
     Keys,
+    Providers,
     Events,
 }
 
@@ -50,6 +52,17 @@ static PAGES: [Page; Screen::ALL.len()] = [
         lay: layout::overview,
     },
     Page {
+        number: '2',
+        word: "gpus",
+        aliases: &["cards", "hosts"],
+        title: "GPUs",
+        short: "GPUs",
+        question: "which card is busy, hot, sick",
+        streams: &[Stream::Hosts, Stream::Backends, Stream::Events],
+        panels: &[Panel::GpuList],
+        lay: layout::gpus,
+    },
+    Page {
         number: '3',
         word: "backends",
         aliases: &["servers", "engines"],
@@ -72,6 +85,17 @@ static PAGES: [Page; Screen::ALL.len()] = [
         lay: layout::keys,
     },
     Page {
+        number: '6',
+        word: "providers",
+        aliases: &["approvals"],
+        title: "Providers",
+        short: "Prov",
+        question: "who wants in, who misbehaves",
+        streams: &[Stream::Providers, Stream::Hosts, Stream::Events],
+        panels: &[Panel::ProviderList],
+        lay: layout::providers,
+    },
+    Page {
         number: '9',
         word: "events",
         aliases: &["audit", "log"],
@@ -85,7 +109,8 @@ static PAGES: [Page; Screen::ALL.len()] = [
 ];
 
 impl Screen {
-    pub(crate) const ALL: [Self; 4] = [Self::Overview, Self::Backends, Self::Keys, Self::Events];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Overview, Self::Gpus, Self::Backends, Self::Keys, Self::Providers, Self::Events];
 
     pub(crate) const fn page(self) -> &'static Page {
         &PAGES[self as usize]
@@ -128,7 +153,7 @@ mod tests {
     #[test]
     fn each_screen_has_its_own_row_and_every_row_its_own_names() {
         for (at, screen) in Screen::ALL.into_iter().enumerate() {
-            assert_eq!(format!("{screen:?}"), screen.title());
+            assert!(format!("{screen:?}").eq_ignore_ascii_case(screen.title()));
             assert_eq!(Screen::from_word(screen.word()), Some(screen));
             assert!(screen.streams().contains(&Stream::Events), "{screen:?}");
             assert!(!screen.panels().is_empty(), "{screen:?}");

@@ -3,7 +3,9 @@
 use super::{Model, Screen};
 
 /// Below this the tabs have their short names.
-const NARROW: u16 = 60;
+const NARROW: u16 = 80;
+/// Below this only the present one has a name.
+const NUMBERS: u16 = 60;
 
 /// The text of each tab, in order.
 pub(crate) fn texts(model: &Model) -> [(Screen, String); Screen::ALL.len()] {
@@ -11,7 +13,9 @@ pub(crate) fn texts(model: &Model) -> [(Screen, String); Screen::ALL.len()] {
     Screen::ALL.map(|screen| {
         let page = screen.page();
         let (number, title) = (page.number, if narrow { page.short } else { page.title });
-        let text = if screen == model.screen {
+        let text = if model.size.width < NUMBERS && screen != model.screen {
+            number.to_string()
+        } else if screen == model.screen {
             format!("{number}<{title}>")
         } else {
             format!("{number} {title} ")

@@ -266,7 +266,9 @@ fn number_keys_go_and_screens_that_do_not_exist_have_none() {
         ("3", Screen::Backends),
         ("5", Screen::Keys),
         ("9", Screen::Events),
-        ("2", Screen::Events),
+        ("7", Screen::Events),
+        ("2", Screen::Gpus),
+        ("6", Screen::Providers),
         ("1", Screen::Overview),
     ] {
         world.keys(key);

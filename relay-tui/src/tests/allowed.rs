@@ -44,7 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         LinkState::Backoff { failures: 1, until_ms: 0 },
     ]);
     prop_oneof![
-        8 => proptest::sample::select("1359cuDtWneXjkgGzpfsyYw/:? qa[]".chars().collect::<Vec<_>>())
+        8 => proptest::sample::select("123569cuDtWneXSjkgGzpfsyYwb/:? qa[]".chars().collect::<Vec<_>>())
             .prop_map(Step::Key),
         6 => named.prop_map(Step::Named),
         3 => (0..ACTIONS.len()).prop_map(Step::Asked),
@@ -98,9 +98,15 @@ fn live_through(world: &mut World, steps: &[Step]) -> Vec<(Call, bool)> {
 const fn needed(verb: &Verb) -> Role {
     match verb {
         Verb::CreateKey(_) | Verb::LimitKey(_) | Verb::RevokeKey => Role::Admin,
-        Verb::Probe | Verb::Cordon | Verb::Uncordon | Verb::Drain | Verb::Weight(_) => {
-            Role::Operator
-        }
+        Verb::Probe
+        | Verb::Cordon
+        | Verb::Uncordon
+        | Verb::Drain
+        | Verb::Weight(_)
+        | Verb::Approve
+        | Verb::Reject
+        | Verb::Suspend
+        | Verb::Reconsider => Role::Operator,
     }
 }
 

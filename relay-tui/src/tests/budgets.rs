@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 
+use super::rooms::{hosts, providers};
 use super::world::{LARGE, NOON, SMALL, World, backends, keys, overview, requests};
 use crate::model::data::Rows;
 use crate::model::layout::Size;
@@ -103,7 +104,7 @@ fn median_move(screen: Screen, size: Size, glyphs: GlyphSet) -> usize {
 #[test]
 fn moving_the_selection_fits() {
     for (size, Budget { press, .. }) in sizes() {
-        for screen in [Screen::Backends, Screen::Keys, Screen::Events] {
+        for screen in Screen::ALL.into_iter().filter(|screen| *screen != Screen::Overview) {
             for glyphs in GlyphSet::ALL {
                 let median = median_move(screen, size, glyphs);
                 eprintln!("one key press, {screen:?} {size:?} {glyphs:?}: {median} B");
@@ -130,6 +131,22 @@ fn storm(world: &mut World, second: u32) {
         backend.requests += u64::from(second) * 99;
     }
     world.data(Stream::Backends, Update::Backends(Rows::Snapshot(fleet)));
+    let mut machines = hosts();
+    for card in machines.iter_mut().flat_map(|host| &mut host.cards) {
+        card.gpu_pct = card.gpu_pct.map(|used| (used + second * 37) % 101);
+        card.memory_used_mib = card.memory_used_mib.map(|used| (used + 7_777) % 81_920);
+        card.celsius = card.celsius.map(|celsius| 30 + (celsius + second * 7) % 60);
+        card.power_mw = card.power_mw.map(|power| (power + second * 91_000) % 700_000);
+    }
+    world.data(Stream::Hosts, Update::Hosts(Rows::Snapshot(machines)));
+    let mut owners = providers();
+    for engine in owners.iter_mut().flat_map(|owner| &mut owner.engines) {
+        engine.running = (engine.running + second * 3) % 8;
+        for run in &mut engine.benchmarks {
+            run.tokens_per_ks += u64::from(second) * 9_100;
+        }
+    }
+    world.data(Stream::Providers, Update::Providers(Rows::Snapshot(owners)));
     let mut all = keys();
     for key in &mut all {
         key.requests_per_ks += u64::from(second) * 777;

@@ -6,5 +6,6 @@ mod budgets;
 mod link;
 mod pages;
 mod panic;
+mod rooms;
 mod wishes;
 mod world;

@@ -35,6 +35,16 @@ pages! {
     backends_140x40_live: Screen::Backends, LARGE, live;
     backends_80x24_stale: Screen::Backends, SMALL, stale;
     backends_140x40_empty: Screen::Backends, LARGE, empty;
+    gpus_80x24_live: Screen::Gpus, SMALL, live;
+    gpus_140x40_live: Screen::Gpus, LARGE, live;
+    gpus_200x60_live: Screen::Gpus, HUGE, live;
+    gpus_80x24_stale: Screen::Gpus, SMALL, stale;
+    gpus_140x40_empty: Screen::Gpus, LARGE, empty;
+    providers_80x24_live: Screen::Providers, SMALL, live;
+    providers_140x40_live: Screen::Providers, LARGE, live;
+    providers_200x60_live: Screen::Providers, HUGE, live;
+    providers_80x24_stale: Screen::Providers, SMALL, stale;
+    providers_140x40_empty: Screen::Providers, LARGE, empty;
     keys_80x24_live: Screen::Keys, SMALL, live;
     keys_140x40_live: Screen::Keys, LARGE, live;
     keys_80x24_stale: Screen::Keys, SMALL, stale;
@@ -240,7 +250,7 @@ fn every_screen_draws_at_every_size() {
         let mut world = World::live(Size { width, height });
         for screen in Screen::ALL {
             world.go(screen);
-            for overlay in ["", "?", ":", "n", "D", "e"] {
+            for overlay in ["", "?", ":", "n", "D", "e", "X", "b"] {
                 world.press(Code::Esc);
                 world.keys(overlay);
                 world.buffer();

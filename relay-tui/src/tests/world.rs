@@ -6,6 +6,7 @@ use ratatui::backend::{Backend as _, TestBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::rooms::{hosts, providers};
 use crate::keymap::{Code, Keymap, Press};
 use crate::model::data::{
     Attention, AuditEntry, Backend, BackendState, Breaker, Customer, Event, Fleet, Key, KeyUsage,
@@ -57,6 +58,8 @@ impl World {
         let mut world = Self::connected(size, role);
         world.data(Stream::Overview, Update::Overview(overview()));
         world.data(Stream::Backends, Update::Backends(Rows::Snapshot(backends())));
+        world.data(Stream::Hosts, Update::Hosts(Rows::Snapshot(hosts())));
+        world.data(Stream::Providers, Update::Providers(Rows::Snapshot(providers())));
         world.data(Stream::Keys, Update::Keys(Rows::Snapshot(keys())));
         world.data(Stream::Requests, Update::Requests(Rows::Snapshot(requests())));
         world.data(Stream::Events, Update::Events(Rows::Snapshot(events())));
@@ -75,6 +78,8 @@ impl World {
         };
         world.data(Stream::Overview, Update::Overview(calm));
         world.data(Stream::Backends, Update::Backends(Rows::Snapshot(Vec::new())));
+        world.data(Stream::Hosts, Update::Hosts(Rows::Snapshot(Vec::new())));
+        world.data(Stream::Providers, Update::Providers(Rows::Snapshot(Vec::new())));
         world.data(Stream::Keys, Update::Keys(Rows::Snapshot(Vec::new())));
         world.data(Stream::Requests, Update::Requests(Rows::Snapshot(Vec::new())));
         world.data(Stream::Events, Update::Events(Rows::Snapshot(Vec::new())));
@@ -448,6 +453,7 @@ pub(super) fn customers() -> Vec<Customer> {
 
 /// A minute of charts with a gap in it.
 fn history(model: &mut Model) {
+    let gpus: Vec<String> = model.gpus.all().iter().map(|gpu| gpu.id.clone()).collect();
     for second in 0..60_u16 {
         let seen = !(20..24).contains(&second);
         let wave = |scale: f32| seen.then_some(f32::from(second % 17 + second / 4) * scale);
@@ -455,6 +461,11 @@ fn history(model: &mut Model) {
         model.overview.tokens.push(wave(1_700.0));
         for id in ["vllm-a", "vllm-c", "sgl-a"] {
             model.histories.entry(id.to_owned()).or_default().push(wave(2.0));
+        }
+        for (at, id) in (0..).zip(&gpus) {
+            let scaled = |scale: f32| wave(scale * f32::from(at % 4 + 1_u16));
+            let history = model.gpu_history.entry(id.clone()).or_default();
+            history.push([scaled(0.7), scaled(600.0), scaled(5.0)]);
         }
         model.key_history.entry("key-1".to_owned()).or_default().push(wave(3.0));
     }

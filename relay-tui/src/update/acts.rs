@@ -8,6 +8,7 @@ use crate::model::data::{Backend, BackendState, Severity};
 use crate::model::layout::Panel;
 use crate::model::list::List;
 use crate::model::overlay::{Overlay, Palette};
+use crate::model::providers::{Provider, ProviderState};
 use crate::model::table::Move;
 use crate::model::{Model, OpenCall, RANGES_S, Screen, Typing};
 use crate::msg::{Ask, Cmd};
@@ -43,6 +44,12 @@ pub(crate) fn refusal(model: &Model, action: &Action) -> Option<String> {
             };
             busy(model, &backend.id).or_else(|| not_now(backend, action.act))
         }
+        Act::Approve | Act::Reject | Act::Suspend | Act::Reconsider => {
+            let Some(provider) = model.providers.selected() else {
+                return Some("no provider is selected".to_owned());
+            };
+            busy(model, &provider.id).or_else(|| undecidable(provider, action.act))
+        }
         Act::Limits | Act::Revoke => {
             let Some(key) = model.keys.selected() else {
                 return Some("no key is selected".to_owned());
@@ -77,6 +84,22 @@ fn not_now(backend: &Backend, act: Act) -> Option<String> {
         _ => false,
     };
     refused.then(|| format!("{} is {}", backend.id, backend.state.word().to_lowercase()))
+}
+
+/// Why a provider cannot be decided about so; the daemon has the last word.
+fn undecidable(provider: &Provider, act: Act) -> Option<String> {
+    use ProviderState::{Approved, Joining, Left, Pending, Probing, Rejected, Suspended};
+    let state = provider.state;
+    match (act, state) {
+        (Act::Approve, Joining | Probing) => Some("its evidence is not complete yet".to_owned()),
+        (Act::Approve, Pending | Suspended) | (Act::Suspend, Approved) => None,
+        (Act::Reject, Joining | Probing | Pending | Suspended) => None,
+        (Act::Reject, Approved) => Some("it is approved: suspend it first".to_owned()),
+        (Act::Reconsider, Rejected) => None,
+        (Act::Approve, Rejected) => Some("it was rejected: reconsider it first".to_owned()),
+        (Act::Approve | Act::Reject | Act::Suspend, Left) => Some("it has left".to_owned()),
+        _ => Some(format!("{} is {}", provider.name, state.word().to_lowercase())),
+    }
 }
 
 /// Does an action, or says why not.
@@ -136,6 +159,15 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
         Act::Uncordon => dialogs::confirm(model, Verb::Uncordon, Level::Yes),
         Act::Drain => dialogs::confirm(model, Verb::Drain, Level::Name),
         Act::Revoke => dialogs::confirm(model, Verb::RevokeKey, Level::Name),
+        Act::Approve => dialogs::confirm(model, Verb::Approve, Level::Yes),
+        Act::Reject => dialogs::confirm(model, Verb::Reject, Level::Name),
+        Act::Suspend => dialogs::confirm(model, Verb::Suspend, Level::Name),
+        Act::Reconsider => dialogs::confirm(model, Verb::Reconsider, Level::Reason),
+        Act::GroupBy => {
+            model.grouping = model.grouping.next();
+            model.arrange_gpus();
+            model.gpus.go(Move::First);
+        }
         Act::Weight => dialogs::weight(model),
         Act::Limits => dialogs::limits(model),
         Act::NewKey => {
@@ -308,6 +340,10 @@ pub(super) fn send(model: &mut Model, call: Call) -> Vec<Cmd> {
         Verb::Uncordon => Act::Uncordon,
         Verb::Drain => Act::Drain,
         Verb::Weight(_) => Act::Weight,
+        Verb::Approve => Act::Approve,
+        Verb::Reject => Act::Reject,
+        Verb::Suspend => Act::Suspend,
+        Verb::Reconsider => Act::Reconsider,
         Verb::CreateKey(_) => Act::NewKey,
         Verb::LimitKey(_) => Act::Limits,
         Verb::RevokeKey => Act::Revoke,

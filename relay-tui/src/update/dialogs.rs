@@ -21,15 +21,26 @@ const WEIGHT_MAX: u32 = 1_000;
 /// Opens the question before a change of the selected row.
 pub(super) fn confirm(model: &mut Model, verb: Verb, level: Level) {
     let lines = consequences(model, &verb);
-    let made = if verb == Verb::RevokeKey {
-        let Some(key) = model.keys.selected() else { return };
-        let (id, name, version) = (key.id.clone(), key.name.clone(), key.version);
-        Some(call(model, verb, id, name, version))
-    } else {
-        backend_call(model, verb)
+    let made = match verb {
+        Verb::RevokeKey => {
+            let Some(key) = model.keys.selected() else { return };
+            let (id, name, version) = (key.id.clone(), key.name.clone(), key.version);
+            Some(call(model, verb, id, name, version))
+        }
+        Verb::Approve | Verb::Reject | Verb::Suspend | Verb::Reconsider => {
+            let Some(provider) = model.providers.selected() else { return };
+            let (id, name) = (provider.id.clone(), provider.name.clone());
+            let version = provider.version;
+            Some(call(model, verb, id, name, version))
+        }
+        _ => backend_call(model, verb),
     };
     let Some(call) = made else { return };
-    let focus = if level == Level::Name { Focus::Name } else { Focus::Cancel };
+    let focus = match level {
+        Level::Name => Focus::Name,
+        Level::Reason => Focus::Reason,
+        Level::None | Level::Yes | Level::Form => Focus::Cancel,
+    };
     model.overlay = Some(Overlay::Confirm(Confirm {
         call,
         level,
@@ -56,6 +67,9 @@ fn consequences(model: &Model, verb: &Verb) -> Vec<String> {
         ));
         lines.push("An admin can undo it: relayd admin keys unrevoke.".to_owned());
         return lines;
+    }
+    if matches!(verb, Verb::Approve | Verb::Reject | Verb::Suspend | Verb::Reconsider) {
+        return about_provider(model, verb);
     }
     let Some(backend) = model.backends.selected() else { return lines };
     if *verb == Verb::Uncordon {
@@ -88,6 +102,40 @@ fn consequences(model: &Model, verb: &Verb) -> Vec<String> {
         Verb::Drain => "It becomes DRAINED when nothing runs. Can be undone with u.".to_owned(),
         _ => "Can be undone with u.".to_owned(),
     });
+    lines
+}
+
+/// What a decision about a provider does.
+fn about_provider(model: &Model, verb: &Verb) -> Vec<String> {
+    let Some(provider) = model.providers.selected() else { return Vec::new() };
+    let mut lines = Vec::new();
+    let running = format!("Now {} running of {} slots.", provider.running(), provider.slots());
+    match verb {
+        Verb::Approve => {
+            let cards = model.cards_of(&provider.id);
+            let with = if cards.is_empty() { String::new() } else { format!(" with {cards}") };
+            lines.push(format!("Its engines serve {}{with} at once.", provider.model_line()));
+            let (all, failed) = provider.measured();
+            let speed = provider.fastest_per_ks().map_or_else(|| "-".to_owned(), format::rate);
+            lines.push(format!("Measured {speed} tok/s, {failed} of {all} requests failed."));
+            lines.extend(provider.missing.iter().map(|missing| format!("! {missing}")));
+            lines.push("Can be undone with S.".to_owned());
+        }
+        Verb::Reject => {
+            lines.push("Its agent is not let in any more; it sees the reason.".to_owned());
+            lines.push(running);
+            lines.push("Can be undone with u.".to_owned());
+        }
+        Verb::Suspend => {
+            lines.push("Its engines serve no more; its agent may stay connected.".to_owned());
+            lines.push(running);
+            lines.push("Can be undone with a.".to_owned());
+        }
+        _ => {
+            lines.push("Its agent may dial in and is examined again.".to_owned());
+            lines.push("Nothing is served before it is approved.".to_owned());
+        }
+    }
     lines
 }
 
@@ -290,8 +338,12 @@ fn in_palette(model: &Model, state: &mut Palette, press: Press) -> Option<Option
 
 fn in_confirm(confirm: &mut Confirm, press: Press) -> Step {
     const ORDER: [Focus; 4] = [Focus::Name, Focus::Reason, Focus::Cancel, Focus::Confirm];
-    let by_name = confirm.level == Level::Name;
-    let order = if by_name { &ORDER[..] } else { &ORDER[2..] };
+    let typed = confirm.wants_reason();
+    let order = match confirm.level {
+        Level::Name => &ORDER[..],
+        Level::Reason => &ORDER[1..],
+        Level::None | Level::Yes | Level::Form => &ORDER[2..],
+    };
     let at = order.iter().position(|focus| *focus == confirm.focus).unwrap_or(0);
     let typing = matches!(confirm.focus, Focus::Name | Focus::Reason);
     match press.code {
@@ -307,10 +359,10 @@ fn in_confirm(confirm: &mut Confirm, press: Press) -> Step {
             Focus::Reason | Focus::Cancel if typing => confirm.focus = Focus::Cancel,
             Focus::Reason | Focus::Cancel => return Step::Leave,
             Focus::Confirm if confirm.is_complete() => return Step::Do,
-            Focus::Confirm => confirm.focus = Focus::Name,
+            Focus::Confirm => confirm.focus = order[0],
         },
-        Code::Char('y') if !by_name => return Step::Do,
-        Code::Char('n') if !by_name => return Step::Leave,
+        Code::Char('y') if !typed => return Step::Do,
+        Code::Char('n') if !typed => return Step::Leave,
         _ => match confirm.focus {
             Focus::Name => {
                 confirm.typed.press(press);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::format;
 use crate::model::call::{Found, Outcome, Read};
 use crate::model::data::{Event, OverviewPatch, Rows, Severity};
+use crate::model::gpus::Host;
 use crate::model::link::{LinkState, Stream};
 use crate::model::overlay::Overlay;
 use crate::model::table::Move;
@@ -118,6 +119,8 @@ fn data(model: &mut Model, update: Update) {
     model.dirty_data = true;
     match update {
         Update::Overview(patch) => overview(model, patch),
+        Update::Hosts(rows) => hosts(model, rows),
+        Update::Providers(rows) => model.arrange_providers(rows),
         Update::Backends(rows) => model.backends.apply(rows),
         Update::Keys(rows) => model.keys.apply(rows),
         Update::Requests(rows) => {
@@ -135,6 +138,28 @@ fn data(model: &mut Model, update: Update) {
         }
         Update::Heartbeat { .. } => {}
     }
+}
+
+/// Hosts that are kept; what the daemon's own bound on a watch is.
+const HOSTS_MAX: usize = crate::model::table::ROWS_MAX;
+
+fn hosts(model: &mut Model, rows: Rows<Host>) {
+    let (changed, removed) = match rows {
+        Rows::Snapshot(all) => {
+            model.hosts.clear();
+            (all, Vec::new())
+        }
+        Rows::Delta { changed, removed } => (changed, removed),
+    };
+    for id in removed {
+        model.hosts.remove(&id);
+    }
+    for host in changed {
+        if model.hosts.len() < HOSTS_MAX || model.hosts.contains_key(&host.id) {
+            model.hosts.insert(host.id.clone(), host);
+        }
+    }
+    model.arrange_gpus();
 }
 
 fn overview(model: &mut Model, patch: OverviewPatch) {

@@ -55,6 +55,13 @@ const ASCII: Glyphs = Glyphs {
 const BRAILLE: Glyphs = Glyphs { braille: true, ..UNICODE };
 
 impl Glyphs {
+    /// A bar of so many cells, filled by a share in percent.
+    pub(crate) fn share(&self, percent: u32, cells: u16) -> String {
+        let cells = usize::from(cells);
+        let full = usize::try_from(percent).unwrap_or(100).min(100) * cells / 100;
+        format!("{}{}", self.bar.repeat(full), self.bar_rest.repeat(cells - full))
+    }
+
     pub(crate) const fn of(set: GlyphSet) -> &'static Self {
         match set {
             GlyphSet::Unicode => &UNICODE,

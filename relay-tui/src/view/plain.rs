@@ -27,8 +27,10 @@ pub(crate) fn page(model: &Model, screen: Screen) -> String {
     }
     match screen {
         Screen::Overview => overview(model, &mut out),
+        Screen::Gpus => gpus(model, &mut out),
         Screen::Backends => backends(model, &mut out),
         Screen::Keys => keys(model, &mut out),
+        Screen::Providers => providers(model, &mut out),
         Screen::Events => events(model, &mut out, usize::MAX),
     }
     out
@@ -175,6 +177,94 @@ fn backends(model: &Model, out: &mut String) {
         number("err"),
         number("weight"),
         text("breaker"),
+        text("reason"),
+    ];
+    table(out, &heads, &rows);
+}
+
+fn told(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn gpus(model: &Model, out: &mut String) {
+    let rows: Vec<Vec<String>> = model
+        .gpus
+        .admitted()
+        .map(|g| {
+            let c = &g.card;
+            vec![
+                g.state.word().to_owned(),
+                g.name.clone(),
+                if g.provider.is_empty() { "own".to_owned() } else { g.provider.clone() },
+                told(g.index),
+                told(c.name.as_deref()),
+                told(c.gpu_pct),
+                told(c.memory_used_mib),
+                told(c.memory_total_mib),
+                told(c.celsius),
+                told(c.power_mw.map(|power| power / 1_000)),
+                told(c.power_limit_mw.map(|power| power / 1_000)),
+                told(c.sm_mhz),
+                told(c.ecc_uncorrected),
+                told(Some(c.uuid.as_str()).filter(|uuid| !uuid.is_empty())),
+                c.reason.clone(),
+            ]
+        })
+        .collect();
+    let heads = [
+        text("state"),
+        text("host"),
+        text("provider"),
+        number("gpu"),
+        text("card"),
+        number("util%"),
+        number("used MiB"),
+        number("of MiB"),
+        number("C"),
+        number("W"),
+        number("of W"),
+        number("sm MHz"),
+        number("ecc"),
+        text("uuid"),
+        text("reason"),
+    ];
+    table(out, &heads, &rows);
+}
+
+fn providers(model: &Model, out: &mut String) {
+    let rows: Vec<Vec<String>> = model
+        .providers
+        .admitted()
+        .map(|p| {
+            let (asked, failed) = p.measured();
+            vec![
+                p.state.word().to_owned(),
+                p.name.clone(),
+                p.id.clone(),
+                if p.connected { "up" } else { "down" }.to_owned(),
+                told(Some(model.cards_of(&p.id)).filter(|cards| !cards.is_empty())),
+                p.model_line(),
+                told(p.fastest_per_ks().map(format::rate)),
+                asked.to_string(),
+                failed.to_string(),
+                format!("{}/{}", p.running(), p.slots()),
+                told(Some(p.missing.join("; ")).filter(|missing| !missing.is_empty())),
+                p.reason.clone(),
+            ]
+        })
+        .collect();
+    let heads = [
+        text("state"),
+        text("provider"),
+        text("id"),
+        text("link"),
+        text("gpus"),
+        text("models"),
+        number("tok/s"),
+        number("asked"),
+        number("failed"),
+        number("run"),
+        text("missing"),
         text("reason"),
     ];
     table(out, &heads, &rows);

@@ -24,12 +24,20 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, dialog: &Confirm) {
         Verb::Cordon => "Cordon",
         Verb::Uncordon => "Uncordon",
         Verb::RevokeKey => "Revoke",
+        Verb::Approve => "Approve",
+        Verb::Reject => "Reject",
+        Verb::Suspend => "Suspend",
+        Verb::Reconsider => "Reconsider",
         _ => "Change",
     };
     let title = format!("{verb} {}?", dialog.call.name);
     let by_name = dialog.level == Level::Name;
     let lines = text_lines(&dialog.lines);
-    let own = if by_name { 5 } else { 2 };
+    let own = match dialog.level {
+        Level::Name => 5,
+        Level::Reason => 4,
+        Level::None | Level::Yes | Level::Form => 2,
+    };
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(own + 2);
     let inside = boxed(pen, model, WIDTH, height, &title, "esc leaves");
     let mut line = put_lines(pen, inside, &lines) + 1;
@@ -39,10 +47,13 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, dialog: &Confirm) {
         if width(&hint) + width(dialog.typed.text()) + 16 < inside.width {
             pen.line_right(inside, line, &[span(hint, Tone::Quiet)]);
         }
-        field(pen, inside, line + 1, "reason", &dialog.reason, dialog.focus == Focus::Reason);
-        line += 3;
+        line += 1;
     }
-    let act = if by_name { verb.to_owned() } else { format!("{verb} (y)") };
+    if dialog.wants_reason() {
+        field(pen, inside, line, "reason", &dialog.reason, dialog.focus == Focus::Reason);
+        line += 2;
+    }
+    let act = if dialog.wants_reason() { verb.to_owned() } else { format!("{verb} (y)") };
     let ready = dialog.is_complete();
     buttons(
         pen,

@@ -57,6 +57,7 @@ fn row(model: &Model, action: &Action) -> Line {
     let asks = match action.level {
         Level::None => "at once",
         Level::Yes => "asks y",
+        Level::Reason => "asks why",
         Level::Name => "asks name",
         Level::Form => "a form",
     };

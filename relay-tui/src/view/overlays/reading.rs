@@ -6,7 +6,10 @@ use crate::model::Model;
 use crate::model::layout::Panel;
 use crate::view::facts::Fact;
 use crate::view::pen::{Pen, Span, plain, span};
-use crate::view::screens::{audit_lines, backend_facts, key_facts, wrapped};
+use crate::view::screens::{
+    audit_lines, backend_facts, evidence_lines, gpu_facts, key_facts, process_lines,
+    provider_facts, wrapped,
+};
 use crate::view::theme::Tone;
 
 pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, scroll: usize) {
@@ -47,6 +50,16 @@ fn lines(model: &Model, room: u16) -> (String, Vec<Vec<Span>>) {
                 .map(|one| format!("serves      {} as {}", one.model, one.upstream));
             lines.extend(texts(served.collect()));
             (backend.id.clone(), lines)
+        }),
+        Panel::GpuList => model.gpus.selected().map(|gpu| {
+            let mut lines = facts(gpu_facts(model, gpu));
+            lines.extend(texts(process_lines(gpu)));
+            (gpu.id.clone(), lines)
+        }),
+        Panel::ProviderList => model.providers.selected().map(|provider| {
+            let mut lines = facts(provider_facts(model, provider));
+            lines.extend(texts(evidence_lines(provider)));
+            (provider.name.clone(), lines)
         }),
         Panel::KeyList => {
             model.keys.selected().map(|key| (key.name.clone(), facts(key_facts(model, key))))

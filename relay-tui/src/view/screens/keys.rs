@@ -80,10 +80,7 @@ fn spent(glyphs: &Glyphs, cells: u16, key: &Key) -> Span {
     if cells == 0 {
         return span(format!("{percent:>3}%"), tone);
     }
-    let full = usize::from(u16::from(percent) * cells / 100);
-    let rest = usize::from(cells) - full;
-    let (bar, left) = (glyphs.bar.repeat(full), glyphs.bar_rest.repeat(rest));
-    span(format!("{percent:>3}% [{bar}{left}]"), tone)
+    span(format!("{percent:>3}% [{}]", glyphs.share(percent.into(), cells)), tone)
 }
 
 pub(super) fn history(pen: &mut Pen<'_>, model: &Model, area: Area) {

@@ -2,13 +2,17 @@
 
 mod backends;
 mod events;
+mod gpus;
 mod keys;
 mod overview;
+mod providers;
 mod requests;
 
 pub(super) use self::backends::facts_of as backend_facts;
 pub(super) use self::events::{audit_lines, wrapped};
+pub(super) use self::gpus::{facts_of as gpu_facts, process_lines};
 pub(super) use self::keys::facts_of as key_facts;
+pub(super) use self::providers::{evidence_lines, facts_of as provider_facts};
 use super::pen::Pen;
 use crate::model::Model;
 use crate::model::layout::{Panel, Slot};
@@ -22,6 +26,15 @@ pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, slot: Slot, focused: bool)
         Panel::Fleet => overview::fleet(pen, model, slot, focused),
         Panel::Running => requests::running(pen, model, area, focused),
         Panel::Happenings => events::happenings(pen, model, area, focused),
+        Panel::GpuList => gpus::list(pen, model, area),
+        Panel::GpuHistory => gpus::history(pen, model, area),
+        Panel::GpuDetail => gpus::detail(pen, model, area),
+        Panel::GpuProcesses => gpus::processes(pen, model, area),
+        Panel::GpuHost => gpus::host(pen, model, area),
+        Panel::ProviderList => providers::list(pen, model, area),
+        Panel::ProviderDetail => providers::detail(pen, model, area),
+        Panel::ProviderEvidence => providers::evidence(pen, model, area),
+        Panel::ProviderEvents => providers::happenings(pen, model, area),
         Panel::BackendList => backends::list(pen, model, area),
         Panel::BackendHistory => backends::history(pen, model, area),
         Panel::BackendDetail => backends::detail(pen, model, area),

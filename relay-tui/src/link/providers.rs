@@ -1,0 +1,63 @@
+//! Providers of the protocol as the console's own. Every text passes the sanitizer here.
+
+use relay_proto::admin::v1 as proto;
+
+use crate::model::providers::{Benchmark, Engine, Offer, Provider, ProviderState};
+use crate::text::clean;
+
+pub(super) fn provider(p: proto::Provider) -> Provider {
+    let state = match p.state() {
+        proto::ProviderState::Probing => ProviderState::Probing,
+        proto::ProviderState::Pending => ProviderState::Pending,
+        proto::ProviderState::Approved => ProviderState::Approved,
+        proto::ProviderState::Rejected => ProviderState::Rejected,
+        proto::ProviderState::Suspended => ProviderState::Suspended,
+        proto::ProviderState::Left => ProviderState::Left,
+        proto::ProviderState::Joining | proto::ProviderState::Unspecified => ProviderState::Joining,
+    };
+    Provider {
+        id: clean(&p.provider_id),
+        name: clean(&p.name),
+        state,
+        reason: clean(&p.state_reason),
+        since_ms: p.state_since_ms,
+        payout: clean(&p.payout_address),
+        agent_version: clean(&p.agent_version),
+        address: clean(&p.address),
+        connected: p.connected,
+        connected_at_ms: p.connected_at_ms,
+        heard_at_ms: p.heard_at_ms,
+        engines: p.engines.iter().map(engine).collect(),
+        examined_at_ms: p.examined_at_ms,
+        missing: p.missing.iter().map(|sentence| clean(sentence)).collect(),
+        max_concurrency: p.max_concurrency,
+        joined_at_ms: p.joined_at_ms,
+        version: p.version,
+        public_key: clean(&p.public_key),
+    }
+}
+
+fn engine(e: &proto::ProviderEngine) -> Engine {
+    let offer =
+        |m: &proto::ProviderModel| Offer { upstream: clean(&m.upstream), model: clean(&m.model) };
+    let run = |b: &proto::ProviderBenchmark| Benchmark {
+        upstream: clean(&b.upstream),
+        concurrency: b.concurrency,
+        requests: b.requests,
+        failed: b.failed,
+        ttft_p50_ms: b.ttft_p50_ms,
+        ttft_max_ms: b.ttft_max_ms,
+        tokens_per_ks: b.tokens_per_ks,
+    };
+    Engine {
+        name: clean(&e.name),
+        kind: clean(&e.kind),
+        dialect: clean(&e.dialect),
+        state: clean(&e.state),
+        reason: clean(&e.state_reason),
+        running: e.running,
+        max_concurrency: e.max_concurrency,
+        models: e.models.iter().map(offer).collect(),
+        benchmarks: e.benchmarks.iter().map(run).collect(),
+    }
+}

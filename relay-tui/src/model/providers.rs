@@ -1,0 +1,182 @@
+//! Providers: who wants in, what was measured, who serves.
+//!
+//! Units as in [`super::data`]; `_per_ks` per thousand seconds.
+
+use super::filter::{Field, Row, Value, field};
+use super::rows::{number, text};
+
+/// Where a provider stands, those that a person must look at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ProviderState {
+    Pending,
+    Suspended,
+    Probing,
+    #[default]
+    Joining,
+    Approved,
+    Rejected,
+    Left,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Provider {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) state: ProviderState,
+    pub(crate) reason: String,
+    pub(crate) since_ms: i64,
+    pub(crate) payout: String,
+    pub(crate) agent_version: String,
+    pub(crate) address: String,
+    pub(crate) connected: bool,
+    pub(crate) connected_at_ms: i64,
+    pub(crate) heard_at_ms: i64,
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) examined_at_ms: i64,
+    /// What keeps it from being approved, a sentence each.
+    pub(crate) missing: Vec<String>,
+    pub(crate) max_concurrency: u32,
+    pub(crate) joined_at_ms: i64,
+    pub(crate) version: u64,
+    pub(crate) public_key: String,
+}
+
+/// An inference server on its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Engine {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) dialect: String,
+    /// up, loading or down.
+    pub(crate) state: String,
+    pub(crate) reason: String,
+    pub(crate) running: u32,
+    pub(crate) max_concurrency: u32,
+    pub(crate) models: Vec<Offer>,
+    pub(crate) benchmarks: Vec<Benchmark>,
+}
+
+/// A model that an engine offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) upstream: String,
+    /// Empty for one that nobody can buy here.
+    pub(crate) model: String,
+}
+
+/// A measurement through the provider's own connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Benchmark {
+    pub(crate) upstream: String,
+    pub(crate) concurrency: u32,
+    pub(crate) requests: u32,
+    pub(crate) failed: u32,
+    pub(crate) ttft_p50_ms: u32,
+    pub(crate) ttft_max_ms: u32,
+    pub(crate) tokens_per_ks: u64,
+}
+
+impl ProviderState {
+    /// Words, so that the meaning needs no colour; capitals where a person is wanted.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Suspended => "SUSPENDED",
+            Self::Probing => "probing",
+            Self::Joining => "joining",
+            Self::Approved => "approved",
+            Self::Rejected => "REJECTED",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl Provider {
+    /// Its measurements, with the engine's name.
+    pub(crate) fn benchmarks(&self) -> impl Iterator<Item = (&Engine, &Benchmark)> {
+        self.engines
+            .iter()
+            .flat_map(|engine| engine.benchmarks.iter().map(move |run| (engine, run)))
+    }
+
+    /// The fastest of its measurements, in tokens a thousand seconds.
+    pub(crate) fn fastest_per_ks(&self) -> Option<u64> {
+        self.benchmarks().map(|(_, run)| run.tokens_per_ks).max()
+    }
+
+    /// Requests of its measurements, and how many of them failed.
+    pub(crate) fn measured(&self) -> (u64, u64) {
+        self.benchmarks().fold((0, 0), |(all, failed), (_, run)| {
+            (all + u64::from(run.requests), failed + u64::from(run.failed))
+        })
+    }
+
+    /// Models of the catalogue that it would serve, each once.
+    pub(crate) fn model_line(&self) -> String {
+        let mut names: Vec<&str> = self
+            .engines
+            .iter()
+            .flat_map(|engine| &engine.models)
+            .map(|offer| offer.model.as_str())
+            .filter(|model| !model.is_empty())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() { "-".to_owned() } else { names.join(",") }
+    }
+
+    pub(crate) fn running(&self) -> u32 {
+        self.engines.iter().map(|engine| engine.running).fold(0, u32::saturating_add)
+    }
+
+    /// Requests at once that its engines take, by its own word.
+    pub(crate) fn slots(&self) -> u32 {
+        self.engines.iter().map(|engine| engine.max_concurrency).fold(0, u32::saturating_add)
+    }
+}
+
+impl Row for Provider {
+    const FIELDS: &'static [Field] = &[
+        field("state", 's', false),
+        field("name", 'n', false),
+        field("model", 'm', false),
+        field("link", 'l', false),
+        field("speed", 't', true),
+        field("failed", 'f', true),
+        field("missing", 'e', true),
+        field("run", 'r', true),
+        field("joined", 'j', true),
+        field("payout", 'p', false),
+        field("version", 'v', false),
+        field("id", 'i', false),
+    ];
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn field(&self, name: &str) -> Value<'_> {
+        match name {
+            "state" => Value::Word(self.state.word()),
+            "model" => Value::Text(self.model_line().into()),
+            "link" => Value::Word(if self.connected { "up" } else { "down" }),
+            "speed" => number(self.fastest_per_ks().unwrap_or(0) / 1_000),
+            "failed" => number(self.measured().1),
+            "missing" => number(self.missing.len()),
+            "run" => number(self.running()),
+            "joined" => number(self.joined_at_ms),
+            "payout" => text(&self.payout),
+            "version" => text(&self.agent_version),
+            "id" => text(&self.id),
+            _ => text(&self.name),
+        }
+    }
+
+    fn rank(&self, name: &str) -> Value<'_> {
+        if name == "state" { number(self.state as u8) } else { self.field(name) }
+    }
+}

@@ -1,0 +1,272 @@
+//! Who wants in, what was measured, who misbehaves: all that a decision needs, beside its keys.
+
+use super::events::wrapped;
+use crate::format;
+use crate::model::Model;
+use crate::model::columns::{self, Column};
+use crate::model::layout::{Area, Panel};
+use crate::model::providers::{Provider, ProviderState};
+use crate::view::facts::{self, Fact, fact, toned};
+use crate::view::pen::{Pen, Span, plain, span};
+use crate::view::theme::Tone;
+use crate::view::{empty_line, framed, table};
+
+/// Facts of a narrow page: up to the models and engines, so that measurements have room.
+const NARROW_FACTS: usize = 8;
+
+fn state_cell(model: &Model, provider: &Provider) -> Span {
+    if let Some(call) = model.open_call(&provider.id) {
+        return span(if call.unknown { "UNKNOWN?" } else { "..." }, Tone::Warn);
+    }
+    let tone = match provider.state {
+        ProviderState::Pending => Tone::Focus,
+        ProviderState::Suspended => Tone::Warn,
+        ProviderState::Rejected => Tone::Bad,
+        ProviderState::Approved => Tone::Good,
+        ProviderState::Probing | ProviderState::Joining | ProviderState::Left => Tone::Quiet,
+    };
+    span(provider.state.word(), tone)
+}
+
+/// `up`, or for how long there was none.
+fn link_cell(model: &Model, provider: &Provider) -> Span {
+    let serves = provider.state == ProviderState::Approved;
+    match (provider.connected, provider.heard_at_ms) {
+        (true, _) => span("up", Tone::Good),
+        (false, 0) => span("never", Tone::Quiet),
+        (false, heard) => {
+            let age = format::age(model.daemon_now_ms().saturating_sub(heard));
+            span(format!("down {age}"), if serves { Tone::Bad } else { Tone::Quiet })
+        }
+    }
+}
+
+pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let pending = model.providers.all().iter();
+    let pending = pending.filter(|one| one.state == ProviderState::Pending).count();
+    let title = format!("Providers {}", table::counted(&model.providers));
+    let sort = table::state(pen, &model.providers, area.width.saturating_sub(40));
+    let right = if pending > 0 { format!("{pending} pending  {sort}") } else { sort };
+    let inside = framed(pen, model, area, title.trim_end(), &right, true);
+    table::rows(pen, model, Panel::ProviderList, inside, &model.providers, |one, column, _| {
+        cell(model, one, column)
+    });
+    if model.providers.shown_len() == 0 {
+        let table = &model.providers;
+        let none = "no providers yet; relayd admin providers invite asks one in";
+        let text = empty_line(model, table.loaded, table.filter_text(), none);
+        pen.line(inside, 1, &[span(format!(" {text}"), Tone::Quiet)]);
+    }
+}
+
+/// What stands under a column.
+fn cell(model: &Model, provider: &Provider, column: &Column) -> Span {
+    let or_dash = |text: String| if text.is_empty() { span("-", Tone::Quiet) } else { plain(text) };
+    match column.head {
+        "state" => state_cell(model, provider),
+        "name" => plain(provider.name.as_str()),
+        "gpus" => or_dash(model.cards_of(&provider.id)),
+        "models" => plain(provider.model_line()),
+        "link" => link_cell(model, provider),
+        "tok/s" => or_dash(provider.fastest_per_ks().map_or_else(String::new, format::rate)),
+        "missing" => match provider.missing.len() {
+            0 => span("0", Tone::Quiet),
+            some => span(some.to_string(), Tone::Warn),
+        },
+        "run" => plain(format!("{}/{}", provider.running(), provider.slots())),
+        "ttft50" => {
+            let first = provider.benchmarks().next();
+            first.map_or_else(
+                || span("-", Tone::Quiet),
+                |(_, run)| plain(format::delay(run.ttft_p50_ms)),
+            )
+        }
+        "tests" => match provider.measured() {
+            (0, _) => span("-", Tone::Quiet),
+            (all, 0) => plain(format!("{all} ok")),
+            (all, failed) => span(format!("{failed}/{all} bad"), Tone::Bad),
+        },
+        "agent" => plain(provider.agent_version.as_str()),
+        "payout" => span(provider.payout.as_str(), Tone::Quiet),
+        "joined" => span(model.zone.date(provider.joined_at_ms), Tone::Quiet),
+        _ => Span::default(),
+    }
+}
+
+pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let title = model.examined_provider().map_or("Provider", |one| one.name.as_str());
+    let inside = framed(pen, model, area, title, "", false);
+    let Some(provider) = model.examined_provider() else { return };
+    let mut all = facts_of(model, provider);
+    // A narrow page has no panel of its own for what was measured: it stands here, and who the
+    // provider is stands on the page of its row.
+    if !model.size.is_wide() {
+        all.truncate(NARROW_FACTS);
+    }
+    let used = facts::draw(pen, inside, &all);
+    if !model.size.is_wide() {
+        let rest = Area { y: inside.y + used, height: inside.height - used, ..inside };
+        measured(pen, rest, provider);
+    }
+}
+
+/// What there is to know of a provider, the most wanted first.
+pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
+    let now = model.daemon_now_ms();
+    let ago = |at: i64| match at {
+        0 => "never".to_owned(),
+        at if now.saturating_sub(at) < 10_000 => "just now".to_owned(),
+        at => format!("{} ago", format::age(now.saturating_sub(at))),
+    };
+    let state = state_cell(model, provider);
+    let since = match provider.since_ms {
+        0 => String::new(),
+        since => format!(" for {}", format::age(now.saturating_sub(since))),
+    };
+    let link = link_cell(model, provider);
+    let from = if provider.address.is_empty() { "" } else { " from " };
+    let link = Span { text: format!("{}{from}{}", link.text, provider.address), ..link };
+    let missing = match provider.missing.as_slice() {
+        [] if provider.examined_at_ms == 0 => span("the examination has not ended", Tone::Quiet),
+        [] => span("nothing, the evidence is complete", Tone::Good),
+        missing => span(missing.join("; "), Tone::Warn),
+    };
+    let most = match provider.max_concurrency {
+        0 => String::new(),
+        most => format!(", at most {most} each"),
+    };
+    let engines: Vec<String> = provider
+        .engines
+        .iter()
+        .map(|engine| {
+            let why = if engine.reason.is_empty() { "" } else { ": " };
+            let (name, kind, state) = (&engine.name, &engine.kind, &engine.state);
+            format!("{name} ({kind}) {state}{why}{}", engine.reason)
+        })
+        .collect();
+    vec![
+        toned("state", Span { text: format!("{}{since}", state.text), ..state }),
+        toned("link", link),
+        fact("why", provider.reason.as_str()).long(),
+        toned("missing", missing).long(),
+        fact("gpus", model.cards_of(&provider.id)),
+        fact("models", provider.model_line()),
+        fact("engines", engines.join(", ")).long(),
+        fact("running", format!("{} of {}{most}", provider.running(), provider.slots())),
+        fact("examined", ago(provider.examined_at_ms)),
+        fact("agent", provider.agent_version.as_str()),
+        fact("joined", model.zone.date(provider.joined_at_ms)),
+        fact("payout", provider.payout.as_str()).long(),
+        fact("id", provider.id.as_str()).long(),
+        fact("key", provider.public_key.as_str()).long(),
+    ]
+}
+
+/// What was measured and offered, a line each: for the page of one row.
+pub(crate) fn evidence_lines(provider: &Provider) -> Vec<String> {
+    let offers = provider.engines.iter().flat_map(|engine| {
+        engine.models.iter().map(move |offer| {
+            let sold = if offer.model.is_empty() { "nobody buys it here" } else { &offer.model };
+            format!("offers      {} on {}: {sold}", offer.upstream, engine.name)
+        })
+    });
+    let runs = provider.benchmarks().map(|(engine, run)| {
+        format!(
+            "measured    {} {}: {} at once, {} tok/s, first token {} (most {}), {} of {} failed",
+            engine.name,
+            run.upstream,
+            run.concurrency,
+            format::rate(run.tokens_per_ks),
+            format::delay(run.ttft_p50_ms),
+            format::delay(run.ttft_max_ms),
+            run.failed,
+            run.requests
+        )
+    });
+    let missing = provider.missing.iter().map(|missing| format!("missing     {missing}"));
+    missing.chain(offers).chain(runs).collect()
+}
+
+pub(super) fn evidence(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let examined = model.examined_provider().map_or(0, |provider| provider.examined_at_ms);
+    let right = match examined {
+        0 => String::new(),
+        at => format!("examined {}", model.zone.moment(at)),
+    };
+    let inside = framed(pen, model, area, "Evidence", &right, false);
+    let Some(provider) = model.examined_provider() else { return };
+    let mut line = measured(pen, inside, provider);
+    let room = inside.width.saturating_sub(2);
+    let offers = evidence_lines(provider);
+    let offers = offers.iter().filter(|text| !text.starts_with("measured"));
+    for part in offers.flat_map(|text| wrapped(text, room)) {
+        line += 1;
+        pen.line(inside, line, &[plain(format!(" {part}"))]);
+    }
+}
+
+/// The measurements as a table; the lines that were used.
+fn measured(pen: &mut Pen<'_>, area: Area, provider: &Provider) -> u16 {
+    if provider.benchmarks().next().is_none() {
+        pen.line(area, 0, &[span(" nothing was measured yet", Tone::Quiet)]);
+        return 1;
+    }
+    let columns = [
+        columns::column("engine", 0),
+        columns::number("at once", 7),
+        columns::number("tok/s", 7),
+        columns::number("ttft50", 7),
+        columns::number("most", 7),
+        columns::number("asked", 6),
+        columns::number("failed", 6),
+    ];
+    let widths = columns::widths(area.width, &columns);
+    if area.height > 0 {
+        table::headings(pen, area, None, &columns, &widths);
+    }
+    let mut used = 1;
+    for (line, (engine, run)) in (1..area.height).zip(provider.benchmarks()) {
+        let bad = if run.failed > 0 { Tone::Bad } else { Tone::Quiet };
+        let cells = [
+            plain(engine.name.as_str()),
+            plain(run.concurrency.to_string()),
+            plain(format::rate(run.tokens_per_ks)),
+            plain(format::delay(run.ttft_p50_ms)),
+            plain(format::delay(run.ttft_max_ms)),
+            plain(run.requests.to_string()),
+            span(run.failed.to_string(), bad),
+        ];
+        table::put(pen, area, line, &columns, &widths, &cells);
+        used = line + 1;
+    }
+    used
+}
+
+/// What was told of it, the newest first.
+pub(super) fn happenings(pen: &mut Pen<'_>, model: &Model, area: Area) {
+    let inside = framed(pen, model, area, "Events", "this provider", false);
+    let Some(provider) = model.examined_provider() else { return };
+    let mut events: Vec<_> = model
+        .events
+        .all()
+        .iter()
+        .filter(|event| event.subject == provider.id || event.subject == provider.name)
+        .collect();
+    events.sort_by_key(|event| std::cmp::Reverse(event.seq));
+    if events.is_empty() {
+        pen.line(inside, 0, &[span(" none since the events that are kept", Tone::Quiet)]);
+    }
+    for (line, event) in (0..inside.height).zip(events) {
+        let at = model.zone.when(event.at_ms, model.daemon_now_ms());
+        let tone = Tone::from(event.severity);
+        pen.line(
+            inside,
+            line,
+            &[
+                span(format!(" {at:<9} "), Tone::Quiet),
+                span(format!("{:<20} ", event.kind), tone),
+                span(event.text.as_str(), tone),
+            ],
+        );
+    }
+}
