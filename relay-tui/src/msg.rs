@@ -7,6 +7,7 @@ use crate::model::gpus::Host;
 use crate::model::layout::Size;
 use crate::model::link::{LinkState, Stream};
 use crate::model::providers::Provider;
+use crate::model::rollouts::ModelRow;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,7 @@ pub(crate) enum Update {
     Overview(OverviewPatch),
     Hosts(Rows<Host>),
     Backends(Rows<Backend>),
+    Models(Rows<ModelRow>),
     Keys(Rows<Key>),
     Providers(Rows<Provider>),
     Requests(Rows<Request>),

@@ -19,9 +19,10 @@ const FILE_MAX_BYTES: u64 = 64 * 1024;
 const CONTEXTS_MAX: usize = 64;
 
 /// Lists whose sort is remembered; events are always looked at from the newest.
-const SORTED: [(&str, Panel); 5] = [
+const SORTED: [(&str, Panel); 6] = [
     ("gpus", Panel::GpuList),
     ("backends", Panel::BackendList),
+    ("models", Panel::ModelList),
     ("keys", Panel::KeyList),
     ("providers", Panel::ProviderList),
     ("requests", Panel::Running),

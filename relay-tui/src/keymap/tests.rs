@@ -39,8 +39,10 @@ fn verbs_are_plain_letters_and_capitals_interrupt() {
 fn a_letter_keeps_one_idea_on_all_screens() {
     // Verbs of one idea on objects of different kinds.
     let idea = |id| match id {
-        "revoke" | "reject" => "end",
-        "uncordon" | "reconsider" => "undo a stop",
+        "revoke" | "reject" | "rollback" => "end",
+        "uncordon" | "reconsider" | "resume" => "undo a stop",
+        "approve" | "advance" => "let it go on",
+        "new" | "start" => "begin something",
         other => other,
     };
     let mut ideas: BTreeMap<Press, &str> = BTreeMap::new();

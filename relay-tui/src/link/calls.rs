@@ -79,6 +79,7 @@ async fn send(wire: &Wire, sent: &Sent) -> Result<Outcome, Status> {
     let backend_id = call.object.clone();
     let key_id = call.object.clone();
     let provider_id = call.object.clone();
+    let rollout_id = call.object.clone();
     match &call.verb {
         Verb::Probe => {
             let ask = proto::ProbeBackendRequest { change, backend_id };
@@ -115,6 +116,34 @@ async fn send(wire: &Wire, sent: &Sent) -> Result<Outcome, Status> {
         Verb::Reconsider => {
             let ask = proto::ReconsiderProviderRequest { change, provider_id };
             wire.providers().reconsider_provider(timed(wire, ask)).await?;
+        }
+        Verb::StartRollout(start) => {
+            let plan = proto::RolloutPlan {
+                steps_permille: start.steps_permille.clone(),
+                window_ms: start.window_ms,
+                min_samples: start.min_samples,
+                shadow_permille: start.shadow_permille,
+                ..Default::default()
+            };
+            let (model, revision) = (call.object.clone(), start.revision);
+            let ask = proto::StartRolloutRequest { change, model, revision, plan: Some(plan) };
+            wire.rollouts().start_rollout(timed(wire, ask)).await?;
+        }
+        Verb::Advance => {
+            let ask = proto::AdvanceRolloutRequest { change, rollout_id };
+            wire.rollouts().advance_rollout(timed(wire, ask)).await?;
+        }
+        Verb::Hold => {
+            let ask = proto::PauseRolloutRequest { change, rollout_id };
+            wire.rollouts().pause_rollout(timed(wire, ask)).await?;
+        }
+        Verb::Resume => {
+            let ask = proto::ResumeRolloutRequest { change, rollout_id };
+            wire.rollouts().resume_rollout(timed(wire, ask)).await?;
+        }
+        Verb::RollBack => {
+            let ask = proto::RollBackRolloutRequest { change, rollout_id };
+            wire.rollouts().roll_back_rollout(timed(wire, ask)).await?;
         }
         Verb::CreateKey(new) => {
             let ask = proto::CreateKeyRequest {

@@ -60,6 +60,7 @@ clients! {
     overview => overview_service_client::OverviewServiceClient,
     hosts => hosts_service_client::HostsServiceClient,
     providers => providers_service_client::ProvidersServiceClient,
+    rollouts => rollouts_service_client::RolloutsServiceClient,
     backends => backends_service_client::BackendsServiceClient,
     keys => keys_service_client::KeysServiceClient,
     customers => customers_service_client::CustomersServiceClient,

@@ -15,6 +15,7 @@ mod hosts;
 mod once;
 mod problem;
 mod providers;
+mod rollouts;
 mod streams;
 
 use std::collections::HashMap;

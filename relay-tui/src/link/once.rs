@@ -5,7 +5,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::channel::Wire;
-use super::{Timings, convert, hosts, problem, providers};
+use super::{Timings, convert, hosts, problem, providers, rollouts};
 use crate::config::Target;
 use crate::model::Screen;
 use crate::model::data::{Rows, Session};
@@ -35,6 +35,11 @@ struct Hosts {
 #[derive(Serialize)]
 struct Providers {
     providers: Vec<proto::Provider>,
+}
+
+#[derive(Serialize)]
+struct Models {
+    models: Vec<proto::ModelRollout>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +130,14 @@ async fn read(wire: &Wire, screen: Screen, json: bool) -> Result<Read, Status> {
             let rows = backends.into_iter().map(convert::backend).collect();
             Read::Updates(vec![Update::Backends(Rows::Snapshot(rows))])
         }
+        Screen::Models => {
+            let models = models(wire).await?;
+            if json {
+                return print(&Models { models });
+            }
+            let rows = models.into_iter().map(rollouts::model).collect();
+            Read::Updates(vec![Update::Models(Rows::Snapshot(rows))])
+        }
         Screen::Keys => {
             let keys = keys(wire).await?;
             if json {
@@ -176,6 +189,9 @@ macro_rules! all_pages {
 
 all_pages!(hosts, hosts, list_hosts, Host, |page| proto::ListHostsRequest { page });
 all_pages!(backends, backends, list_backends, Backend, |page| proto::ListBackendsRequest { page });
+all_pages!(models, rollouts, list_model_rollouts, ModelRollout, |page| {
+    proto::ListModelRolloutsRequest { page }
+});
 all_pages!(keys, keys, list_keys, Key, |page| proto::ListKeysRequest {
     page,
     ..Default::default()

@@ -34,6 +34,7 @@ pub(super) fn provider(p: proto::Provider) -> Provider {
         joined_at_ms: p.joined_at_ms,
         version: p.version,
         public_key: clean(&p.public_key),
+        earned_ncr: p.earned_ncr,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::channel::Wire;
-use super::{Timings, convert, hosts, problem, providers};
+use super::{Timings, convert, hosts, problem, providers, rollouts};
 use crate::model::data::Rows;
 use crate::model::link::Stream;
 use crate::msg::Update;
@@ -101,6 +101,10 @@ async fn one(
         Stream::Backends => {
             let answer = wire.backends().watch_backends(asked).await?;
             pump(stream, answer, out, backends).await
+        }
+        Stream::Models => {
+            let answer = wire.rollouts().watch_rollouts(asked).await?;
+            pump(stream, answer, out, models_part).await
         }
         Stream::Keys => {
             let answer = wire.keys().watch_keys(asked).await?;
@@ -218,6 +222,7 @@ rows_part!(
     providers,
     providers::provider
 );
+rows_part!(models_part, RolloutsUpdate, rollouts_update, Models, models, rollouts::model);
 rows_part!(backends, BackendsUpdate, backends_update, Backends, backends, convert::backend);
 rows_part!(keys, KeysUpdate, keys_update, Keys, keys, convert::key);
 rows_part!(requests, RequestsUpdate, requests_update, Requests, requests, convert::request);

@@ -30,9 +30,24 @@ pub(crate) enum Verb {
     Reject,
     Suspend,
     Reconsider,
+    StartRollout(RolloutStart),
+    Advance,
+    Hold,
+    Resume,
+    RollBack,
     CreateKey(NewKey),
     LimitKey(KeyLimits),
     RevokeKey,
+}
+
+/// How a rollout is to go; zeros and nothing are as relayd has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RolloutStart {
+    pub(crate) revision: u32,
+    pub(crate) steps_permille: Vec<u32>,
+    pub(crate) window_ms: u64,
+    pub(crate) min_samples: u32,
+    pub(crate) shadow_permille: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +125,11 @@ impl Verb {
             Self::Reject => "reject",
             Self::Suspend => "suspend",
             Self::Reconsider => "reconsider",
+            Self::StartRollout(_) => "start",
+            Self::Advance => "advance",
+            Self::Hold => "hold",
+            Self::Resume => "resume",
+            Self::RollBack => "roll back",
             Self::CreateKey(_) => "new key",
             Self::LimitKey(_) => "limits",
             Self::RevokeKey => "revoke",

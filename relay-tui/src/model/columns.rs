@@ -112,9 +112,25 @@ const PROVIDERS: &[Column] = &[
     number("run", 6).extra(),
     number("ttft50", 6).by("").extra(),
     column("tests", 9).by("failed").extra(),
+    number("earned", 9).extra(),
     column("agent", 8).by("version").extra(),
     column("payout", 13).extra(),
-    column("joined", 10).extra(),
+];
+
+const MODELS: &[Column] = &[
+    column("state", 11),
+    column("model", 0).by("name").naming(),
+    column("live", 5).by(""),
+    column("next", 5).by(""),
+    column("to next", 12).by("share"),
+    number("up", 5),
+    number("req/s", 6).by("rate"),
+    number("ttft50", 6).by("").extra(),
+    number("ttft95", 6).by("ttft"),
+    number("tok/s", 6).by("").extra(),
+    number("err%", 5).by("err"),
+    number("shadow", 6).by("").extra(),
+    column("why", 0).by("").share(2).extra(),
 ];
 
 /// On the wide overview.
@@ -165,6 +181,7 @@ const fn of(panel: Panel) -> &'static [Column] {
         Panel::GpuList => GPUS,
         Panel::BackendList => BACKENDS,
         Panel::ProviderList => PROVIDERS,
+        Panel::ModelList => MODELS,
         Panel::KeyList => KEYS,
         Panel::Happenings | Panel::EventList => EVENTS,
         Panel::AuditList => AUDIT,
@@ -223,7 +240,8 @@ pub(crate) fn at(all: u16, columns: &[Column], x: u16) -> Option<Column> {
 mod tests {
     use super::*;
 
-    const LISTS: [Panel; 6] = [
+    const LISTS: [Panel; 7] = [
+        Panel::ModelList,
         Panel::GpuList,
         Panel::BackendList,
         Panel::KeyList,

@@ -51,6 +51,11 @@ pub(crate) enum Panel {
     BackendHistory,
     BackendDetail,
     BackendRequests,
+    ModelList,
+    ModelRollout,
+    ModelHistory,
+    ModelRevisions,
+    ModelNotes,
     KeyList,
     KeyHistory,
     KeyDetail,
@@ -77,6 +82,7 @@ impl Slot {
         match self.panel {
             Panel::GpuList
             | Panel::BackendList
+            | Panel::ModelList
             | Panel::KeyList
             | Panel::ProviderList
             | Panel::EventList
@@ -239,6 +245,25 @@ pub(super) fn backends(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
         slot(Panel::BackendHistory, history),
         slot(Panel::BackendDetail, detail),
         slot(Panel::BackendRequests, bottom),
+    ]
+}
+
+pub(super) fn models(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
+    if !wide {
+        let (list, rest) = body.split_top(9 + (body.height - 21) / 2);
+        return vec![slot(Panel::ModelList, list), slot(Panel::ModelRollout, rest)];
+    }
+    let more = body.height - WIDE_BODY;
+    let (list, rest) = body.split_top(10 + more / 3);
+    let (middle, bottom) = rest.split_top(13 + more / 4);
+    let (rollout, history) = middle.split_left(body.width * 3 / 5);
+    let (revisions, notes) = bottom.split_left(body.width * 3 / 5);
+    vec![
+        slot(Panel::ModelList, list),
+        slot(Panel::ModelRollout, rollout),
+        slot(Panel::ModelHistory, history),
+        slot(Panel::ModelRevisions, revisions),
+        slot(Panel::ModelNotes, notes),
     ]
 }
 

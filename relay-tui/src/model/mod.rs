@@ -9,6 +9,7 @@ pub(crate) mod call;
 pub(crate) mod columns;
 pub(crate) mod data;
 pub(crate) mod filter;
+mod followed;
 pub(crate) mod gpus;
 pub(crate) mod input;
 pub(crate) mod layout;
@@ -16,6 +17,7 @@ pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod overlay;
 pub(crate) mod providers;
+pub(crate) mod rollouts;
 pub(crate) mod rows;
 pub(crate) mod screens;
 pub(crate) mod series;
@@ -34,6 +36,7 @@ use self::link::{LAG_AFTER_MS, Link, LinkState, Stream};
 use self::list::List;
 use self::overlay::Overlay;
 use self::providers::Provider;
+use self::rollouts::ModelRow;
 pub(crate) use self::screens::Screen;
 use self::series::Series;
 use self::table::{Sort, Table};
@@ -202,6 +205,9 @@ pub(crate) struct Model {
     pub(crate) providers: Table<Provider>,
     /// The provider whose evidence is shown, which follows the selection likewise.
     pub(crate) examined: Option<String>,
+    pub(crate) models: Table<ModelRow>,
+    /// The model whose revisions are shown, likewise.
+    pub(crate) compared: Option<String>,
     pub(crate) backends: Table<Backend>,
     pub(crate) histories: BTreeMap<String, Series>,
     pub(crate) keys: Table<Key>,
@@ -306,6 +312,8 @@ impl Model {
             charted: None,
             examined: None,
             providers: Table::new(Sort { field: "state", descending: false }),
+            models: Table::new(Sort { field: "state", descending: false }),
+            compared: None,
             backends: Table::new(Sort { field: "state", descending: false }),
             histories: BTreeMap::new(),
             keys: Table::new(Sort { field: "cost", descending: true }),
@@ -402,6 +410,7 @@ impl Model {
             || self.backends.loaded
             || self.keys.loaded
             || self.providers.loaded
+            || self.models.loaded
             || self.events.loaded
     }
 
@@ -415,6 +424,7 @@ impl Model {
             Panel::Attention => &self.overview.attention,
             Panel::GpuList => &self.gpus,
             Panel::ProviderList => &self.providers,
+            Panel::ModelList => &self.models,
             Panel::Fleet | Panel::BackendList => &self.backends,
             Panel::Running => &self.requests,
             Panel::Happenings | Panel::EventList => &self.events,
@@ -429,6 +439,7 @@ impl Model {
             Panel::Attention => &mut self.overview.attention,
             Panel::GpuList => &mut self.gpus,
             Panel::ProviderList => &mut self.providers,
+            Panel::ModelList => &mut self.models,
             Panel::Fleet | Panel::BackendList => &mut self.backends,
             Panel::Running => &mut self.requests,
             Panel::Happenings | Panel::EventList => &mut self.events,
@@ -498,35 +509,7 @@ impl Model {
         }
         let known = &self.gpus;
         self.gpu_history.retain(|id, _| known.get(id).is_some());
-        self.charted = self.gpus.selected_id().map(str::to_owned);
-        self.examined = self.providers.selected_id().map(str::to_owned);
-    }
-
-    /// The provider whose evidence is shown; its name stands above it.
-    pub(crate) fn examined_provider(&self) -> Option<&Provider> {
-        let examined = self.examined.as_deref().and_then(|id| self.providers.get(id));
-        examined.or_else(|| self.providers.selected())
-    }
-
-    /// The row whose charts are shown.
-    pub(crate) fn charted_gpu(&self) -> Option<&Gpu> {
-        self.charted.as_deref().and_then(|id| self.gpus.get(id)).or_else(|| self.gpus.selected())
-    }
-
-    /// Puts the cards together anew.
-    pub(crate) fn arrange_gpus(&mut self) {
-        self.gpus.apply(data::Rows::Snapshot(gpus::rows(&self.hosts, self.grouping)));
-        if self.charted.is_none() {
-            self.charted = self.gpus.selected_id().map(str::to_owned);
-        }
-    }
-
-    /// Takes what was told of providers.
-    pub(crate) fn arrange_providers(&mut self, rows: data::Rows<Provider>) {
-        self.providers.apply(rows);
-        if self.examined.is_none() {
-            self.examined = self.providers.selected_id().map(str::to_owned);
-        }
+        self.follow_selections();
     }
 
     /// `2x RTX 4090, 1x A100` of one provider; empty for none.

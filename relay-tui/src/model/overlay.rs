@@ -86,6 +86,10 @@ pub(crate) enum Purpose {
         name: String,
         version: u64,
     },
+    StartRollout {
+        model: String,
+        version: u64,
+    },
     Weight {
         backend: String,
         version: u64,

@@ -39,6 +39,8 @@ pub(crate) struct Provider {
     pub(crate) joined_at_ms: i64,
     pub(crate) version: u64,
     pub(crate) public_key: String,
+    /// By the ledger.
+    pub(crate) earned_ncr: i64,
 }
 
 /// An inference server on its host.
@@ -146,6 +148,7 @@ impl Row for Provider {
         field("missing", 'e', true),
         field("run", 'r', true),
         field("joined", 'j', true),
+        field("earned", 'a', true),
         field("payout", 'p', false),
         field("version", 'v', false),
         field("id", 'i', false),
@@ -169,6 +172,7 @@ impl Row for Provider {
             "missing" => number(self.missing.len()),
             "run" => number(self.running()),
             "joined" => number(self.joined_at_ms),
+            "earned" => number(self.earned_ncr),
             "payout" => text(&self.payout),
             "version" => text(&self.agent_version),
             "id" => text(&self.id),

@@ -11,6 +11,7 @@ pub(crate) enum Screen {
     Overview,
     Gpus,
     Backends,
+    Models,
     Keys,
     Providers,
     Events,
@@ -74,6 +75,17 @@ static PAGES: [Page; Screen::ALL.len()] = [
         lay: layout::backends,
     },
     Page {
+        number: '4',
+        word: "models",
+        aliases: &["rollouts"],
+        title: "Models",
+        short: "Modl",
+        question: "which revision serves, is the new one worse",
+        streams: &[Stream::Models, Stream::Events],
+        panels: &[Panel::ModelList],
+        lay: layout::models,
+    },
+    Page {
         number: '5',
         word: "keys",
         aliases: &["usage"],
@@ -109,8 +121,15 @@ static PAGES: [Page; Screen::ALL.len()] = [
 ];
 
 impl Screen {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Overview, Self::Gpus, Self::Backends, Self::Keys, Self::Providers, Self::Events];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Overview,
+        Self::Gpus,
+        Self::Backends,
+        Self::Models,
+        Self::Keys,
+        Self::Providers,
+        Self::Events,
+    ];
 
     pub(crate) const fn page(self) -> &'static Page {
         &PAGES[self as usize]

@@ -180,13 +180,13 @@ fn a_lost_answer_is_unknown_until_the_audit_log_says() {
 /// Every verb, through every way of asking for it.
 fn try_everything(world: &mut World) -> Vec<Call> {
     let mut sent = Vec::new();
-    for screen in [Screen::Backends, Screen::Keys] {
+    for screen in [Screen::Backends, Screen::Keys, Screen::Providers, Screen::Models] {
         for action in ACTIONS.iter().filter(|action| action.changes && action.visible_on(screen)) {
             world.model.overlay = None;
             world.go(screen);
-            if screen == Screen::Backends {
-                world.model.backends.select("vllm-a");
-            }
+            world.model.backends.select("vllm-a");
+            world.model.providers.select("prov_ee410c1d00000000");
+            world.model.models.select("qwen3-32b");
             let key = action.keys[0];
             sent.extend(world.send(Msg::Press(key)));
             world.settle();
@@ -219,9 +219,13 @@ fn no_way_leads_past_a_role_a_context_or_a_cut_link() {
     assert!(try_everything(&mut production).is_empty());
     let mut operator = World::as_role(SMALL, Role::Operator);
     let sent = try_everything(&mut operator);
-    assert!(
-        sent.iter().all(|call| matches!(call.verb, Verb::Probe | Verb::Cordon | Verb::Uncordon))
-    );
+    let asks_little = |verb: &Verb| {
+        matches!(verb, Verb::Probe | Verb::Cordon | Verb::Uncordon | Verb::Approve)
+            || matches!(verb, Verb::Advance | Verb::Hold | Verb::Resume)
+    };
+    assert!(sent.iter().all(|call| asks_little(&call.verb)), "{sent:?}");
+    assert!(sent.iter().any(|call| call.verb == Verb::Approve));
+    assert!(sent.iter().any(|call| call.verb == Verb::Advance));
 }
 
 #[test]
@@ -264,6 +268,7 @@ fn number_keys_go_and_screens_that_do_not_exist_have_none() {
     let mut world = World::live(SMALL);
     for (key, screen) in [
         ("3", Screen::Backends),
+        ("4", Screen::Models),
         ("5", Screen::Keys),
         ("9", Screen::Events),
         ("7", Screen::Events),

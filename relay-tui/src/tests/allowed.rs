@@ -44,7 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         LinkState::Backoff { failures: 1, until_ms: 0 },
     ]);
     prop_oneof![
-        8 => proptest::sample::select("123569cuDtWneXSjkgGzpfsyYwb/:? qa[]".chars().collect::<Vec<_>>())
+        8 => proptest::sample::select("1234569acuDtWneXSjkgGzpfsyYwhb/:? qa[]".chars().collect::<Vec<_>>())
             .prop_map(Step::Key),
         6 => named.prop_map(Step::Named),
         3 => (0..ACTIONS.len()).prop_map(Step::Asked),
@@ -106,7 +106,12 @@ const fn needed(verb: &Verb) -> Role {
         | Verb::Approve
         | Verb::Reject
         | Verb::Suspend
-        | Verb::Reconsider => Role::Operator,
+        | Verb::Reconsider
+        | Verb::StartRollout(_)
+        | Verb::Advance
+        | Verb::Hold
+        | Verb::Resume
+        | Verb::RollBack => Role::Operator,
     }
 }
 

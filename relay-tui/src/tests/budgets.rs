@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 
+use super::models::models;
 use super::rooms::{hosts, providers};
 use super::world::{LARGE, NOON, SMALL, World, backends, keys, overview, requests};
 use crate::model::data::Rows;
@@ -147,6 +148,19 @@ fn storm(world: &mut World, second: u32) {
         }
     }
     world.data(Stream::Providers, Update::Providers(Rows::Snapshot(owners)));
+    let mut sold = models();
+    for row in &mut sold {
+        for traffic in &mut row.traffic {
+            traffic.figures.requests += u64::from(second) * 31;
+            traffic.figures.ttft_p95_ms += second * 17;
+        }
+        if let Some(rollout) = &mut row.rollout {
+            rollout.to_figures.requests += u64::from(second) * 29;
+            rollout.from_figures.requests += u64::from(second) * 290;
+            rollout.to_figures.ttft_p95_ms += second * 11;
+        }
+    }
+    world.data(Stream::Models, Update::Models(Rows::Snapshot(sold)));
     let mut all = keys();
     for key in &mut all {
         key.requests_per_ks += u64::from(second) * 777;

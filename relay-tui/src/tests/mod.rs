@@ -3,7 +3,9 @@
 mod acting;
 mod allowed;
 mod budgets;
+mod deciding;
 mod link;
+mod models;
 mod pages;
 mod panic;
 mod rooms;

@@ -45,6 +45,11 @@ pages! {
     providers_200x60_live: Screen::Providers, HUGE, live;
     providers_80x24_stale: Screen::Providers, SMALL, stale;
     providers_140x40_empty: Screen::Providers, LARGE, empty;
+    models_80x24_live: Screen::Models, SMALL, live;
+    models_140x40_live: Screen::Models, LARGE, live;
+    models_200x60_live: Screen::Models, HUGE, live;
+    models_80x24_stale: Screen::Models, SMALL, stale;
+    models_140x40_empty: Screen::Models, LARGE, empty;
     keys_80x24_live: Screen::Keys, SMALL, live;
     keys_140x40_live: Screen::Keys, LARGE, live;
     keys_80x24_stale: Screen::Keys, SMALL, stale;
@@ -83,6 +88,38 @@ fn audit_140x40() {
     world.go(Screen::Events).press(Code::Tab);
     world.tell(Told::Found(Found::Audit(audit())));
     insta::assert_snapshot!(world.page());
+}
+
+/// Models with one of them selected and its revisions beside it.
+fn on_model(size: Size, name: &str) -> World {
+    let mut world = World::live(size);
+    world.go(Screen::Models);
+    assert!(world.model.models.select(name));
+    world.pass(1_000);
+    world
+}
+
+#[test]
+fn rollouts_side_by_side() {
+    insta::assert_snapshot!("rollout_80x24_paused", on_model(SMALL, "qwen3-32b").page());
+    insta::assert_snapshot!("rollout_140x40_paused", on_model(LARGE, "qwen3-32b").page());
+    insta::assert_snapshot!("rollout_80x24_back", on_model(SMALL, "bge-m3").page());
+}
+
+#[test]
+fn rollouts_are_decided_in_dialogs_80x24() {
+    let mut world = on_model(SMALL, "qwen3-32b");
+    world.keys("a");
+    insta::assert_snapshot!("advance_asks_for_y_80x24", world.page());
+    world.settle().press(Code::Esc);
+    world.keys("X");
+    insta::assert_snapshot!("roll_back_asks_for_name_and_reason_80x24", world.page());
+    world.settle().press(Code::Esc);
+    world.press(Code::Enter);
+    insta::assert_snapshot!("a_model_in_full_80x24", world.page());
+    let mut world = on_model(SMALL, "bge-m3");
+    world.keys("n");
+    insta::assert_snapshot!("a_new_rollout_80x24", world.page());
 }
 
 #[test]
@@ -250,7 +287,7 @@ fn every_screen_draws_at_every_size() {
         let mut world = World::live(Size { width, height });
         for screen in Screen::ALL {
             world.go(screen);
-            for overlay in ["", "?", ":", "n", "D", "e", "X", "b"] {
+            for overlay in ["", "?", ":", "n", "D", "e", "X", "b", "a", "u"] {
                 world.press(Code::Esc);
                 world.keys(overlay);
                 world.buffer();

@@ -6,6 +6,7 @@ use ratatui::backend::{Backend as _, TestBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::models::models;
 use super::rooms::{hosts, providers};
 use crate::keymap::{Code, Keymap, Press};
 use crate::model::data::{
@@ -60,6 +61,7 @@ impl World {
         world.data(Stream::Backends, Update::Backends(Rows::Snapshot(backends())));
         world.data(Stream::Hosts, Update::Hosts(Rows::Snapshot(hosts())));
         world.data(Stream::Providers, Update::Providers(Rows::Snapshot(providers())));
+        world.data(Stream::Models, Update::Models(Rows::Snapshot(models())));
         world.data(Stream::Keys, Update::Keys(Rows::Snapshot(keys())));
         world.data(Stream::Requests, Update::Requests(Rows::Snapshot(requests())));
         world.data(Stream::Events, Update::Events(Rows::Snapshot(events())));
@@ -80,6 +82,7 @@ impl World {
         world.data(Stream::Backends, Update::Backends(Rows::Snapshot(Vec::new())));
         world.data(Stream::Hosts, Update::Hosts(Rows::Snapshot(Vec::new())));
         world.data(Stream::Providers, Update::Providers(Rows::Snapshot(Vec::new())));
+        world.data(Stream::Models, Update::Models(Rows::Snapshot(Vec::new())));
         world.data(Stream::Keys, Update::Keys(Rows::Snapshot(Vec::new())));
         world.data(Stream::Requests, Update::Requests(Rows::Snapshot(Vec::new())));
         world.data(Stream::Events, Update::Events(Rows::Snapshot(Vec::new())));

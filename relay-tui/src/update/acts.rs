@@ -1,6 +1,6 @@
 //! What each action does, and why it may not.
 
-use super::dialogs;
+use super::{dialogs, rollouts};
 use crate::keymap::{Act, Action, Level};
 use crate::model::call::{Call, Read, Verb};
 use crate::model::columns;
@@ -50,6 +50,9 @@ pub(crate) fn refusal(model: &Model, action: &Action) -> Option<String> {
             };
             busy(model, &provider.id).or_else(|| undecidable(provider, action.act))
         }
+        Act::StartRollout | Act::Advance | Act::Hold | Act::Resume | Act::RollBack => {
+            rollouts::refusal(model, action.act)
+        }
         Act::Limits | Act::Revoke => {
             let Some(key) = model.keys.selected() else {
                 return Some("no key is selected".to_owned());
@@ -68,7 +71,7 @@ pub(crate) fn refusal(model: &Model, action: &Action) -> Option<String> {
     }
 }
 
-fn busy(model: &Model, object: &str) -> Option<String> {
+pub(super) fn busy(model: &Model, object: &str) -> Option<String> {
     let open = model.open_call(object)?;
     Some(format!("{} has no answer yet", open.verb.word()))
 }
@@ -163,6 +166,15 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
         Act::Reject => dialogs::confirm(model, Verb::Reject, Level::Name),
         Act::Suspend => dialogs::confirm(model, Verb::Suspend, Level::Name),
         Act::Reconsider => dialogs::confirm(model, Verb::Reconsider, Level::Reason),
+        Act::StartRollout => rollouts::start(model),
+        Act::Advance => dialogs::confirm(model, Verb::Advance, rollouts::advance_level(model)),
+        Act::Hold => {
+            if let Some(call) = rollouts::decision(model, Verb::Hold) {
+                return send(model, call);
+            }
+        }
+        Act::Resume => dialogs::confirm(model, Verb::Resume, Level::Yes),
+        Act::RollBack => dialogs::confirm(model, Verb::RollBack, Level::Name),
         Act::GroupBy => {
             model.grouping = model.grouping.next();
             model.arrange_gpus();
@@ -344,6 +356,11 @@ pub(super) fn send(model: &mut Model, call: Call) -> Vec<Cmd> {
         Verb::Reject => Act::Reject,
         Verb::Suspend => Act::Suspend,
         Verb::Reconsider => Act::Reconsider,
+        Verb::StartRollout(_) => Act::StartRollout,
+        Verb::Advance => Act::Advance,
+        Verb::Hold => Act::Hold,
+        Verb::Resume => Act::Resume,
+        Verb::RollBack => Act::RollBack,
         Verb::CreateKey(_) => Act::NewKey,
         Verb::LimitKey(_) => Act::Limits,
         Verb::RevokeKey => Act::Revoke,

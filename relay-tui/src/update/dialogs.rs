@@ -1,6 +1,7 @@
 //! Dialogs: how they open, what keys do in them, and when they become a call.
 
 use super::acts::{backend_call, call, send};
+use super::rollouts;
 use crate::format;
 use crate::keymap::{Code, Level, Press};
 use crate::model::call::{KeyLimits, NewKey, Verb};
@@ -33,6 +34,7 @@ pub(super) fn confirm(model: &mut Model, verb: Verb, level: Level) {
             let version = provider.version;
             Some(call(model, verb, id, name, version))
         }
+        Verb::Advance | Verb::Resume | Verb::RollBack => rollouts::decision(model, verb),
         _ => backend_call(model, verb),
     };
     let Some(call) = made else { return };
@@ -70,6 +72,9 @@ fn consequences(model: &Model, verb: &Verb) -> Vec<String> {
     }
     if matches!(verb, Verb::Approve | Verb::Reject | Verb::Suspend | Verb::Reconsider) {
         return about_provider(model, verb);
+    }
+    if matches!(verb, Verb::Advance | Verb::Resume | Verb::RollBack) {
+        return rollouts::consequences(model, verb);
     }
     let Some(backend) = model.backends.selected() else { return lines };
     if *verb == Verb::Uncordon {
@@ -139,11 +144,11 @@ fn about_provider(model: &Model, verb: &Verb) -> Vec<String> {
     lines
 }
 
-fn text(label: &'static str, hint: &'static str, value: &str) -> FormField {
+pub(super) fn text(label: &'static str, hint: &'static str, value: &str) -> FormField {
     FormField { label, hint, input: Input::with(value), kind: FieldKind::Text }
 }
 
-fn open(
+pub(super) fn open(
     model: &mut Model,
     purpose: Purpose,
     title: String,
@@ -487,6 +492,12 @@ fn submit(model: &mut Model, form: &Form) -> Result<Vec<Cmd>, String> {
             }
             let verb = Verb::Weight(weight);
             let call = call(model, verb, backend.clone(), backend.clone(), *version);
+            Ok(send(model, call))
+        }
+        Purpose::StartRollout { model: name, version } => {
+            let verb = Verb::StartRollout(rollouts::start_of(&value)?);
+            let mut call = call(model, verb, name.clone(), name.clone(), *version);
+            call.reason = value("reason").to_owned();
             Ok(send(model, call))
         }
         Purpose::Export => {

@@ -7,6 +7,7 @@
 mod acts;
 mod dialogs;
 mod keys;
+mod rollouts;
 mod told;
 
 use crate::model::columns;

@@ -121,6 +121,7 @@ fn data(model: &mut Model, update: Update) {
         Update::Overview(patch) => overview(model, patch),
         Update::Hosts(rows) => hosts(model, rows),
         Update::Providers(rows) => model.arrange_providers(rows),
+        Update::Models(rows) => model.arrange_models(rows),
         Update::Backends(rows) => model.backends.apply(rows),
         Update::Keys(rows) => model.keys.apply(rows),
         Update::Requests(rows) => {

@@ -29,6 +29,7 @@ pub(crate) fn page(model: &Model, screen: Screen) -> String {
         Screen::Overview => overview(model, &mut out),
         Screen::Gpus => gpus(model, &mut out),
         Screen::Backends => backends(model, &mut out),
+        Screen::Models => models(model, &mut out),
         Screen::Keys => keys(model, &mut out),
         Screen::Providers => providers(model, &mut out),
         Screen::Events => events(model, &mut out, usize::MAX),
@@ -248,6 +249,7 @@ fn providers(model: &Model, out: &mut String) {
                 asked.to_string(),
                 failed.to_string(),
                 format!("{}/{}", p.running(), p.slots()),
+                format::usd(p.earned_ncr),
                 told(Some(p.missing.join("; ")).filter(|missing| !missing.is_empty())),
                 p.reason.clone(),
             ]
@@ -264,7 +266,49 @@ fn providers(model: &Model, out: &mut String) {
         number("asked"),
         number("failed"),
         number("run"),
+        number("earned"),
         text("missing"),
+        text("reason"),
+    ];
+    table(out, &heads, &rows);
+}
+
+fn models(model: &Model, out: &mut String) {
+    let rows: Vec<Vec<String>> = model
+        .models
+        .admitted()
+        .map(|m| {
+            let revision = |number: u32| told(Some(number).filter(|number| *number > 0));
+            let rollout = m.rollout.as_ref();
+            let live = m.traffic_of(m.live).map(|traffic| traffic.figures).unwrap_or_default();
+            vec![
+                m.standing().word().to_owned(),
+                m.name.clone(),
+                revision(m.live),
+                revision(m.next),
+                told(Some(m.share_permille / 10).filter(|_| m.next > 0)),
+                format!("{}/{}", m.targets_up, m.targets),
+                format::rate(m.requests_per_ks()),
+                format::delay(live.ttft_p50_ms),
+                format::delay(live.ttft_p95_ms),
+                told(m.failed_ppm().map(format::percent)),
+                told(rollout.map(|rollout| rollout.id.as_str())),
+                rollout.map_or_else(String::new, |rollout| rollout.reason.clone()),
+            ]
+        })
+        .collect();
+    let heads = [
+        text("state"),
+        text("model"),
+        number("live"),
+        number("next"),
+        number("next%"),
+        number("up"),
+        number("req/s"),
+        number("ttft50"),
+        number("ttft95"),
+        number("err"),
+        text("rollout"),
         text("reason"),
     ];
     table(out, &heads, &rows);

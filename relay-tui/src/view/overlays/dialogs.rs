@@ -28,6 +28,9 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, dialog: &Confirm) {
         Verb::Reject => "Reject",
         Verb::Suspend => "Suspend",
         Verb::Reconsider => "Reconsider",
+        Verb::Advance => "Advance",
+        Verb::Resume => "Resume",
+        Verb::RollBack => "Roll back",
         _ => "Change",
     };
     let title = format!("{verb} {}?", dialog.call.name);

@@ -7,7 +7,7 @@ use crate::model::layout::Panel;
 use crate::view::facts::Fact;
 use crate::view::pen::{Pen, Span, plain, span};
 use crate::view::screens::{
-    audit_lines, backend_facts, evidence_lines, gpu_facts, key_facts, process_lines,
+    audit_lines, backend_facts, evidence_lines, gpu_facts, key_facts, model_lines, process_lines,
     provider_facts, wrapped,
 };
 use crate::view::theme::Tone;
@@ -61,6 +61,9 @@ fn lines(model: &Model, room: u16) -> (String, Vec<Vec<Span>>) {
             lines.extend(texts(evidence_lines(provider)));
             (provider.name.clone(), lines)
         }),
+        Panel::ModelList => {
+            model.models.selected().map(|row| (row.name.clone(), texts(model_lines(model, row))))
+        }
         Panel::KeyList => {
             model.keys.selected().map(|key| (key.name.clone(), facts(key_facts(model, key))))
         }

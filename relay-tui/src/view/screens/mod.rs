@@ -4,14 +4,17 @@ mod backends;
 mod events;
 mod gpus;
 mod keys;
+mod models;
 mod overview;
 mod providers;
 mod requests;
+mod rollouts;
 
 pub(super) use self::backends::facts_of as backend_facts;
 pub(super) use self::events::{audit_lines, wrapped};
 pub(super) use self::gpus::{facts_of as gpu_facts, process_lines};
 pub(super) use self::keys::facts_of as key_facts;
+pub(super) use self::models::model_lines;
 pub(super) use self::providers::{evidence_lines, facts_of as provider_facts};
 use super::pen::Pen;
 use crate::model::Model;
@@ -39,6 +42,11 @@ pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, slot: Slot, focused: bool)
         Panel::BackendHistory => backends::history(pen, model, area),
         Panel::BackendDetail => backends::detail(pen, model, area),
         Panel::BackendRequests => requests::on_backend(pen, model, area),
+        Panel::ModelList => models::list(pen, model, area),
+        Panel::ModelRollout => rollouts::detail(pen, model, area),
+        Panel::ModelHistory => models::history(pen, model, area),
+        Panel::ModelRevisions => models::revisions(pen, model, area),
+        Panel::ModelNotes => rollouts::notes(pen, model, area),
         Panel::KeyList => keys::list(pen, model, area),
         Panel::KeyHistory => keys::history(pen, model, area),
         Panel::KeyDetail => keys::detail(pen, model, area),

@@ -86,9 +86,9 @@ fn cell(model: &Model, provider: &Provider, column: &Column) -> Span {
             (all, 0) => plain(format!("{all} ok")),
             (all, failed) => span(format!("{failed}/{all} bad"), Tone::Bad),
         },
+        "earned" => plain(format::usd(provider.earned_ncr)),
         "agent" => plain(provider.agent_version.as_str()),
         "payout" => span(provider.payout.as_str(), Tone::Quiet),
-        "joined" => span(model.zone.date(provider.joined_at_ms), Tone::Quiet),
         _ => Span::default(),
     }
 }
@@ -154,10 +154,11 @@ pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
         fact("engines", engines.join(", ")).long(),
         fact("running", format!("{} of {}{most}", provider.running(), provider.slots())),
         fact("examined", ago(provider.examined_at_ms)),
-        fact("agent", provider.agent_version.as_str()),
+        fact("earned", format::usd(provider.earned_ncr)),
         fact("joined", model.zone.date(provider.joined_at_ms)),
         fact("payout", provider.payout.as_str()).long(),
         fact("id", provider.id.as_str()).long(),
+        fact("agent", provider.agent_version.as_str()),
         fact("key", provider.public_key.as_str()).long(),
     ]
 }
