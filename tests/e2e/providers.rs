@@ -249,6 +249,60 @@ async fn a_limit_bounds_its_engines_and_leaves_what_an_operator_set() {
 }
 
 #[tokio::test]
+async fn a_provider_serves_the_models_and_at_the_prices_that_an_operator_allows_and_earns_its_share()
+ {
+    let own = Scripted::counting(tokens(2)).unwrap();
+    let theirs = Scripted::start(tokens(2)).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    approve(&relay, &agent).await;
+    let who = agent.provider.clone();
+    let limit = |words: &[&str]| {
+        let mut all = vec!["providers", "limit", &who];
+        all.extend(words);
+        relay.admin(&all).unwrap()
+    };
+    let offers = async |what: &str, count: usize| {
+        eventually(what, async || {
+            let found = backends(&relay, &agent).remove(0);
+            let models = found["models"].as_array().map_or(0, Vec::len);
+            Ok((models == count).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    // A million answer tokens cost 0.6 credits here.
+    let bound = limit(&["3", "--price-floor", "0.7"]);
+    assert_eq!(
+        (&bound["price_floor_ncr"], &bound["max_concurrency"]),
+        (&700_000_000.into(), &3.into())
+    );
+    offers("it to serve nothing below its price", 0).await;
+    let open = limit(&["--price-floor", "0.6"]);
+    assert_eq!(open["max_concurrency"], 3, "what is not named stays: {open}");
+    offers("it to serve at its price", 1).await;
+    limit(&["--models", "some-other-model"]);
+    offers("it to serve no model that it may not", 0).await;
+    let open = limit(&["--models", "all"]);
+    assert_eq!(open["models_allowed"], serde_json::json!([]), "{open}");
+    offers("it to serve what it offers", 1).await;
+
+    cordon_own(&relay);
+    assert_eq!(provider(&relay, &agent).unwrap()["earned_ncr"], 0);
+    let account = relay.account(DEV_TIER, "5").unwrap();
+    let body = Route::Openai.body(MODEL, 400, false);
+    for _ in 0..3 {
+        let answer = relay.caller(&account).chat(Route::Openai, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let rows = relay.settled(&account, 3).await.unwrap();
+    let share: i64 = rows.iter().map(|row| row.charged() * 8 / 10).sum();
+    assert!(share > 0);
+    assert_eq!(provider(&relay, &agent).unwrap()["earned_ncr"], share);
+    relay.audit().unwrap();
+}
+
+#[tokio::test]
 async fn an_invitation_lets_in_as_many_as_it_says() {
     let own = Scripted::counting(tokens(2)).unwrap();
     let relay = RelayOptions::over(&[&own.url]).start().unwrap();

@@ -2,10 +2,10 @@
 
 use relay_proto::admin::v1 as proto;
 
-use crate::domain::{DeclaredGpu, ProviderState};
+use crate::domain::{DeclaredGpu, Ncr, ProviderState};
 use crate::engines::EngineLoad;
 use crate::fleet::{Benchmark, EngineReport, Provider};
-use crate::store::{InvitationRow, OfferRow};
+use crate::store::{InvitationRow, OfferRow, ProviderLimits};
 
 pub(super) fn provider(found: &Provider) -> proto::Provider {
     let (row, live) = (&found.row, found.live.as_ref());
@@ -37,13 +37,19 @@ pub(super) fn provider(found: &Provider) -> proto::Provider {
         engines: said.engines.iter().chain(&instances).map(|offer| engine(found, offer)).collect(),
         examined_at_ms: found.evidence.examined_at_ms,
         missing: found.evidence.missing.clone(),
-        max_concurrency: row.max_concurrency.unwrap_or(0),
+        max_concurrency: row.limits.max_concurrency.unwrap_or(0),
         joined_at_ms: row.joined_ms,
         version: row.version,
         public_key: hex::encode(&row.public_key),
         gpus: said.gpus.iter().map(gpu).collect(),
         earned_ncr: found.earned.get(),
+        models_allowed: allowed(&row.limits),
+        price_floor_ncr: row.limits.price_floor.map_or(0, Ncr::get),
     }
+}
+
+fn allowed(limits: &ProviderLimits) -> Vec<String> {
+    limits.models.iter().flatten().map(ToString::to_string).collect()
 }
 
 fn gpu(declared: &DeclaredGpu) -> proto::ProviderGpu {

@@ -9,11 +9,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::{self, Catalogue, CatalogueSnapshot};
-use crate::domain::{BackendId, ModelName, Source, TokenizerSource};
+use crate::domain::{BackendId, ModelName, Ncr, ProviderId, Source, TokenizerSource};
 use crate::engines::{AgentAddress, Engine, EngineKind, EngineSpec};
 use crate::events::{EventKind, Events, Severity};
 use crate::fleet::{BackendSpec, Fleet, FleetEvent, Intake, ServedModel, Trust, What};
-use crate::store::{IntakeRow, Store, StoreError};
+use crate::store::{IntakeRow, ProviderLimits, Store, StoreError};
 use crate::tokenizer::{Tokenizers, Wanted};
 
 /// Applies the catalogue's backends to the fleet, now and at every change, until `stop`.
@@ -53,7 +53,7 @@ pub(super) async fn apply(
     for (model, error) in tokenizers.follow(wanted(&snapshot)).await {
         tracing::warn!(%model, %error, "the model is not open to independent providers");
     }
-    let sources = sources(&snapshot);
+    let (sources, limits) = (sources(&snapshot), limits(store).await?);
     let mut specs = Vec::new();
     for row in store.backends().await? {
         let (version, row) = (row.version, row.row);
@@ -62,14 +62,23 @@ pub(super) async fn apply(
             continue;
         };
         let theirs = AgentAddress::is_meant(&row.url);
+        let bounds = row.url.parse::<AgentAddress>().ok();
+        let bounds = bounds.and_then(|address| limits.get(&address.provider));
         // Nobody is paid by counts of his own.
         let open = |model: &ModelName| !theirs || tokenizers.get(model).is_some();
+        let sold = |model: &ModelName| {
+            let all = sources.get(model).into_iter().flatten();
+            let fair = |price| bounds.is_none_or(|bounds| bounds.allow(model, price));
+            all.filter(|(_, price)| fair(*price)).map(|(source, _)| *source).collect::<Vec<_>>()
+        };
         let models = row.models.into_iter().filter(|served| open(&served.model));
-        let models = models.map(|served| ServedModel {
-            sources: sources.get(&served.model).cloned().unwrap_or_default(),
-            model: served.model,
-            upstream: served.upstream,
-        });
+        let models = models
+            .map(|served| ServedModel {
+                sources: sold(&served.model),
+                model: served.model,
+                upstream: served.upstream,
+            })
+            .filter(|served| bounds.is_none() || !served.sources.is_empty());
         let trust = match kind {
             _ if theirs => Trust::Provider,
             EngineKind::Commercial => Trust::Commercial,
@@ -127,14 +136,21 @@ fn wanted(snapshot: &CatalogueSnapshot) -> Vec<Wanted> {
     snapshot.listings().filter_map(named).collect()
 }
 
-/// The families of routes that each model is sold on.
-fn sources(snapshot: &CatalogueSnapshot) -> BTreeMap<ModelName, Vec<Source>> {
-    let mut sources: BTreeMap<ModelName, Vec<Source>> = BTreeMap::new();
+/// The bounds of the providers that have any.
+async fn limits(store: &Store) -> Result<BTreeMap<ProviderId, ProviderLimits>, StoreError> {
+    let rows = store.providers().await?.into_iter();
+    let bounded = rows.filter(|row| row.limits != ProviderLimits::default());
+    Ok(bounded.map(|row| (row.id, row.limits)).collect())
+}
+
+/// The families of routes that each model is sold on, and what a million answer tokens cost there.
+fn sources(snapshot: &CatalogueSnapshot) -> BTreeMap<ModelName, Vec<(Source, Ncr)>> {
+    let mut sources: BTreeMap<ModelName, Vec<(Source, Ncr)>> = BTreeMap::new();
     for listing in snapshot.listings() {
         let of = sources.entry(listing.model.name.clone()).or_default();
         for offer in &listing.offers {
-            if !of.contains(&offer.scope.source) {
-                of.push(offer.scope.source);
+            if of.iter().all(|(source, _)| *source != offer.scope.source) {
+                of.push((offer.scope.source, Ncr::new(offer.price.rates.out_text)));
             }
         }
     }

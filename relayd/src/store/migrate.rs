@@ -27,6 +27,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     8 "0008_replicas",
     9 "0009_rollouts",
     10 "0010_trust",
+    11 "0011_reputation",
 );
 const POSTGRES: &[Step] = steps!("postgres":
     1 "0001_ledger",
@@ -36,6 +37,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     8 "0008_replicas",
     9 "0009_rollouts",
     10 "0010_trust",
+    11 "0011_reputation",
 );
 
 /// What brings a schema up to this build.

@@ -63,7 +63,7 @@ pub use options::{Engine, Place, StoreOptions, Upkeep};
 pub use page::{PAGE_MAX, Page, Paged};
 pub use providers::{
     INVITATIONS_MAX, InvitationRow, NewInvitation, NewProvider, OfferRow, PROVIDERS_MAX, Presented,
-    ProviderEdit, ProviderRow,
+    ProviderEdit, ProviderLimits, ProviderRow,
 };
 pub use rates::{RATE_WINDOW_MS, RateGrant, RateWish};
 pub use recovery::Recovered;

@@ -11,7 +11,7 @@ use super::Store;
 use super::error::StoreError;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_version, json};
-use crate::domain::{DeclaredGpu, Ncr, PayoutAddress, ProviderId, ProviderState};
+use crate::domain::{DeclaredGpu, ModelName, Ncr, PayoutAddress, ProviderId, ProviderState};
 
 /// Most providers that are read at once: a relay with more wants pages first.
 pub const PROVIDERS_MAX: i64 = 10_000;
@@ -20,7 +20,8 @@ pub const PROVIDERS_MAX: i64 = 10_000;
 pub const INVITATIONS_MAX: i64 = 1_000;
 
 const COLUMNS: &str = "id, public_key, name, payout_address, state, reason, state_since_ms,
-    agent_version, address, engines, gpus, evidence, max_concurrency, joined_ms, version";
+    agent_version, address, engines, gpus, evidence, max_concurrency, models, price_floor_ncr,
+    standing, joined_ms, version";
 
 /// A local engine of a provider, as its agent offered it. Words whose set another room owns
 /// (kind, dialect) stay text here.
@@ -55,6 +56,17 @@ pub struct Presented {
     pub gpus: Vec<DeclaredGpu>,
 }
 
+/// What an operator lets a provider do, beyond what it offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderLimits {
+    /// Requests that each of its engines may run at once; none is what it offers.
+    pub max_concurrency: Option<u32>,
+    /// The models that it may serve; none is every one that it offers.
+    pub models: Option<Vec<ModelName>>,
+    /// The lowest price of a million answer tokens at which it serves; none is any.
+    pub price_floor: Option<Ncr>,
+}
+
 /// A provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderRow {
@@ -72,8 +84,10 @@ pub struct ProviderRow {
     pub state_since_ms: i64,
     /// What was found out about it: JSON of the fleet's.
     pub evidence: String,
-    /// Requests it may run at once over all its engines, by an operator's word.
-    pub max_concurrency: Option<u32>,
+    /// An operator's bounds.
+    pub limits: ProviderLimits,
+    /// How it has done so far: JSON of the fleet's; empty for one that did nothing yet.
+    pub standing: String,
     /// When it joined, milliseconds since the epoch.
     pub joined_ms: i64,
     /// Counts the changes, from 1.
@@ -113,8 +127,8 @@ pub enum ProviderEdit {
     Presented(Presented),
     /// Something was found out.
     Evidence(String),
-    /// An operator's bound.
-    MaxConcurrency(Option<u32>),
+    /// An operator's bounds.
+    Limits(ProviderLimits),
 }
 
 /// What lets a new provider in. The token is never here, only its hash.
@@ -155,6 +169,15 @@ pub struct NewInvitation {
     pub created_by: String,
     /// Now, milliseconds since the epoch.
     pub created_ms: i64,
+}
+
+impl ProviderLimits {
+    /// Whether a provider with these may serve a model where a million answer tokens cost that.
+    #[must_use]
+    pub fn allow(&self, model: &ModelName, price: Ncr) -> bool {
+        self.models.as_ref().is_none_or(|models| models.contains(model))
+            && self.price_floor.is_none_or(|floor| price >= floor)
+    }
 }
 
 impl Store {
@@ -255,7 +278,15 @@ fn read_provider(row: &AnyRow) -> Result<ProviderRow, StoreError> {
         reason: row.text("reason")?,
         state_since_ms: row.int("state_since_ms")?,
         evidence: row.text("evidence")?,
-        max_concurrency: row.u32_opt("max_concurrency")?,
+        limits: ProviderLimits {
+            max_concurrency: row.u32_opt("max_concurrency")?,
+            models: match row.text_opt("models")? {
+                None => None,
+                Some(_) => Some(row.json("models")?),
+            },
+            price_floor: row.int_opt("price_floor_ncr")?.map(Ncr::new),
+        },
+        standing: row.text("standing")?,
         joined_ms: row.int("joined_ms")?,
         version: row.count("version")?,
     })
@@ -350,11 +381,14 @@ pub(super) async fn edit(
                 .bind(id.as_str())
                 .bind(evidence)
         }
-        ProviderEdit::MaxConcurrency(most) => {
-            sqlx::query("update provider set max_concurrency = $2 where id = $1")
-                .bind(id.as_str())
-                .bind(most.map(i64::from))
-        }
+        ProviderEdit::Limits(limits) => sqlx::query(
+            "update provider set max_concurrency = $2, models = $3, price_floor_ncr = $4
+             where id = $1",
+        )
+        .bind(id.as_str())
+        .bind(limits.max_concurrency.map(i64::from))
+        .bind(limits.models.as_ref().map(json))
+        .bind(limits.price_floor.map(Ncr::get)),
     };
     if update.execute(conn).await?.rows_affected() == 0 {
         return Err(StoreError::Precondition("the provider's state changed meanwhile"));

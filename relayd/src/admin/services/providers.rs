@@ -10,11 +10,14 @@ use crate::admin::change::{Changes, Reason, Wish, split};
 use crate::admin::error::status;
 use crate::admin::watch::{Shared, Watched, difference, interval};
 use crate::admin::{FleetDoor, Streams, UpdateStream, id, page, provider};
-use crate::domain::{Fault, FieldError, ProviderId};
+use crate::domain::{Fault, FieldError, ModelName, Ncr, ProviderId};
 use crate::events::EventKind;
 use crate::fleet::{CONCURRENCY_MAX, Decision, Providers};
 use crate::identity::{Identity, InvitationRequest};
-use crate::store::Store;
+use crate::store::{ProviderLimits, Store};
+
+/// Most models that a provider may be bound to.
+const MODELS_MAX: usize = 256;
 
 /// How all providers are now.
 #[derive(Clone)]
@@ -247,29 +250,27 @@ impl ProvidersNoun {
     async fn limit(
         &self,
         caller: &Caller,
-        request: proto::LimitProviderRequest,
+        mut request: proto::LimitProviderRequest,
     ) -> Result<proto::Provider, Fault> {
         const ACTION: &str = "ProvidersService/LimitProvider";
         let known: ProviderId = id(&request.provider_id)?;
-        let wish = Wish::new(caller, request.change, ACTION, &request.provider_id, Reason::Free)?;
+        let change = request.change.take();
+        let wish = Wish::new(caller, change, ACTION, &request.provider_id, Reason::Free)?;
         if let Some(made) = self.changes.answered(&wish).await? {
             return Ok(made);
         }
-        if request.max_concurrency > CONCURRENCY_MAX {
-            let text = format!("at most {CONCURRENCY_MAX}");
-            let field = FieldError::body("max_concurrency", "less_than_equal", text);
-            return Err(Fault::validation(vec![field]));
-        }
+        let limits = limits(&request)?;
         let before = self.get(&request.provider_id).await?;
         wish.check("provider", before.version)?;
         let after = proto::Provider {
             max_concurrency: request.max_concurrency,
+            models_allowed: request.models.clone(),
+            price_floor_ncr: request.price_floor_ncr,
             version: before.version + 1,
             ..before.clone()
         };
         let trail = wish.act.record(Some(&before), Some(&after));
-        let most = (request.max_concurrency > 0).then_some(request.max_concurrency);
-        let made = self.providers.limit(&known, most, Some(wish.expected), Some(trail)).await?;
+        let made = self.providers.limit(&known, limits, Some(wish.expected), Some(trail)).await?;
         self.changes.tell(EventKind::ProviderChanged, &wish, "limited");
         Ok(provider::provider(&made))
     }
@@ -360,4 +361,39 @@ impl ProvidersNoun {
         self.changes.tell(EventKind::InvitationWithdrawn, &wish, "withdrawn");
         Ok(provider::invitation(&made))
     }
+}
+
+/// The bounds that a request names.
+fn limits(request: &proto::LimitProviderRequest) -> Result<ProviderLimits, Fault> {
+    let mut wrong = Vec::new();
+    if request.max_concurrency > CONCURRENCY_MAX {
+        let text = format!("at most {CONCURRENCY_MAX}");
+        wrong.push(FieldError::body("max_concurrency", "less_than_equal", text));
+    }
+    if request.price_floor_ncr < 0 {
+        wrong.push(FieldError::body("price_floor_ncr", "greater_than_equal", "not below 0"));
+    }
+    if request.models.len() > MODELS_MAX {
+        let text = format!("at most {MODELS_MAX}");
+        wrong.push(FieldError::body("models", "too_long", text));
+    }
+    let mut models: Vec<ModelName> = Vec::new();
+    for name in request.models.iter().take(MODELS_MAX) {
+        match name.parse() {
+            Ok(model) if !models.contains(&model) => models.push(model),
+            Ok(_) => {}
+            Err(_) => {
+                let text = format!("'{name}' is not a model's name");
+                wrong.push(FieldError::body("models", "name", text));
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Fault::validation(wrong));
+    }
+    Ok(ProviderLimits {
+        max_concurrency: (request.max_concurrency > 0).then_some(request.max_concurrency),
+        models: (!models.is_empty()).then_some(models),
+        price_floor: (request.price_floor_ncr > 0).then(|| Ncr::new(request.price_floor_ncr)),
+    })
 }

@@ -18,6 +18,7 @@ use super::link::{Link, Wire};
 use super::show::Show;
 use super::time::age_ms;
 use crate::cli::private;
+use crate::domain::Ncr;
 
 type Client = ProvidersServiceClient<Wire>;
 
@@ -89,12 +90,18 @@ pub(super) enum ProvidersVerb {
         #[command(flatten)]
         change: ReasonedArgs,
     },
-    /// Bound what each of its engines runs at once; 0 is what it offers.
+    /// Bound what it may do; what is not named stays as it is.
     Limit {
         /// The provider's id.
         provider: String,
-        /// Requests at once.
-        max_concurrency: u32,
+        /// Requests at once of each of its engines; 0 is what it offers.
+        max_concurrency: Option<u32>,
+        /// The models that it may serve: `a,b`; `all` is every one that it offers.
+        #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+        models: Option<Vec<String>>,
+        /// The lowest price of a million answer tokens at which it serves, in credits; 0 is any.
+        #[arg(long, value_name = "CREDITS")]
+        price_floor: Option<Ncr>,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -259,9 +266,20 @@ async fn decide(
             ProvidersVerb::Remove { .. } => {
                 client.remove_provider(proto::RemoveProviderRequest { change, provider_id }).await
             }
-            ProvidersVerb::Limit { max_concurrency, .. } => {
-                let max_concurrency = *max_concurrency;
-                let request = proto::LimitProviderRequest { change, provider_id, max_concurrency };
+            ProvidersVerb::Limit { max_concurrency, models, price_floor, .. } => {
+                let now = get(&client, &provider_id).await?;
+                let models = match models.as_deref() {
+                    None => now.models_allowed,
+                    Some([all]) if all == "all" => Vec::new(),
+                    Some(models) => models.to_vec(),
+                };
+                let request = proto::LimitProviderRequest {
+                    change,
+                    provider_id,
+                    max_concurrency: max_concurrency.unwrap_or(now.max_concurrency),
+                    models,
+                    price_floor_ncr: price_floor.map_or(now.price_floor_ncr, Ncr::get),
+                };
                 client.limit_provider(request).await
             }
             _ => {
@@ -431,6 +449,14 @@ fn detail(provider: &proto::Provider) -> String {
         0 => "what it offers".to_owned(),
         most => format!("{most} at once an engine"),
     };
+    let allowed = match provider.models_allowed.as_slice() {
+        [] => "what it offers".to_owned(),
+        models => models.join(", "),
+    };
+    let floor = match provider.price_floor_ncr {
+        0 => "none".to_owned(),
+        floor => format!("{} for a million answer tokens", usd(floor)),
+    };
     let mut text = pairs(&[
         ("provider", provider.provider_id.clone()),
         ("name", provider.name.clone()),
@@ -442,6 +468,8 @@ fn detail(provider: &proto::Provider) -> String {
         ("earned", usd(provider.earned_ncr)),
         ("paid at", provider.payout_address.clone()),
         ("limit", limit),
+        ("models", allowed),
+        ("price floor", floor),
         ("gpus", gpus(provider)),
         ("agent", provider.agent_version.clone()),
         ("joined", time(provider.joined_at_ms)),

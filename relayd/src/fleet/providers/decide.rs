@@ -149,7 +149,7 @@ pub(super) fn backend(
     let url = address.to_string();
     let taken = |id: &BackendId| existing.iter().any(|b| b.row.id == *id && b.row.url != url);
     let id = name(row, offer).into_iter().find(|id| !taken(id))?;
-    let most = row.max_concurrency.unwrap_or(u32::MAX);
+    let most = row.limits.max_concurrency.unwrap_or(u32::MAX);
     // What an operator set on one that is there stays.
     let (queue, weight) = existing
         .iter()

@@ -35,7 +35,9 @@ use crate::catalogue::Catalogue;
 use crate::domain::{Fault, Ncr, ProviderId, ProviderState};
 use crate::events::{EventKind, Events, Severity};
 use crate::identity::Identity;
-use crate::store::{Change, Counter, ProviderEdit, ProviderRow, Store, StoreError, Trail};
+use crate::store::{
+    Change, Counter, ProviderEdit, ProviderLimits, ProviderRow, Store, StoreError, Trail,
+};
 use crate::tokenizer::Tokenizers;
 
 /// Time between two looks at what other replicas decided.
@@ -169,22 +171,22 @@ impl Providers {
         self.0.changed.subscribe()
     }
 
-    /// Bounds what a provider may run at once over all its engines; none is what it offers.
+    /// Bounds what a provider may do.
     ///
     /// # Errors
     /// [`crate::domain::Code::NotFound`], [`crate::domain::Code::VersionConflict`].
     pub async fn limit(
         &self,
         id: &ProviderId,
-        most: Option<u32>,
+        limits: ProviderLimits,
         expected: Option<u64>,
         trail: Option<Trail>,
     ) -> Result<Provider, Fault> {
         let row = self.0.store.provider(id).await?;
-        let edit = ProviderEdit::MaxConcurrency(most);
+        let edit = ProviderEdit::Limits(limits.clone());
         let mut changes = vec![Change::EditProvider { id: id.clone(), expected, edit }];
         if row.state.serves() {
-            changes.extend(self.backends_of(&ProviderRow { max_concurrency: most, ..row }).await?);
+            changes.extend(self.backends_of(&ProviderRow { limits, ..row }).await?);
         }
         self.0.store.write(changes, trail).await?;
         self.changed();
