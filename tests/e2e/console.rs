@@ -127,7 +127,7 @@ async fn once_prints_one_page_and_leaves() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    for page in ["overview", "backends", "keys", "events"] {
+    for page in ["overview", "gpus", "backends", "models", "keys", "providers", "events"] {
         let text = once(&[page]);
         assert!(!text.trim().is_empty() && !text.contains('\u{1b}'), "{page}: {text}");
         let json = once(&[page, "--json"]);

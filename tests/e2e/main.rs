@@ -7,6 +7,7 @@ mod backends;
 mod bounds;
 mod catalogue;
 mod console;
+mod console_fleet;
 mod contract;
 mod deployments;
 mod dev;

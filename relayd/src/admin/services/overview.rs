@@ -7,6 +7,10 @@ use relay_proto::admin::v1::overview_service_server::OverviewService;
 use relay_proto::admin::v1::overview_update::Update;
 use tonic::{Request, Response, Status};
 
+use super::attention::{about_cards, about_provider, about_rollout};
+use super::hosts::HostsView;
+use super::providers::ProvidersView;
+use super::rollouts::RolloutsView;
 use crate::admin::error::status;
 use crate::admin::today::Today;
 use crate::admin::watch::{Shared, Watched, interval};
@@ -27,6 +31,9 @@ pub(in crate::admin) struct OverviewView {
     pub(in crate::admin) fleet: Fleet,
     pub(in crate::admin) observe: Observe,
     pub(in crate::admin) today: Today,
+    pub(in crate::admin) providers: ProvidersView,
+    pub(in crate::admin) hosts: HostsView,
+    pub(in crate::admin) rollouts: RolloutsView,
 }
 
 pub(in crate::admin) struct Overview {
@@ -66,6 +73,9 @@ impl Watched for OverviewView {
         let money = self.money().await?;
         let mut attention: Vec<_> =
             backends.iter().filter_map(|backend| about_backend(backend)).collect();
+        attention.extend(self.providers.view().await?.iter().filter_map(about_provider));
+        attention.extend(self.hosts.view().await?.iter().flat_map(about_cards));
+        attention.extend(self.rollouts.view().await?.iter().filter_map(about_rollout));
         attention.extend(about_traffic(traffic.errors_ppm, traffic.shed));
         attention.extend(about_money(&money));
         attention.sort_by_key(|item| std::cmp::Reverse(item.severity));
