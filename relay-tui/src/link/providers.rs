@@ -31,6 +31,8 @@ pub(super) fn provider(p: proto::Provider) -> Provider {
         examined_at_ms: p.examined_at_ms,
         missing: p.missing.iter().map(|sentence| clean(sentence)).collect(),
         max_concurrency: p.max_concurrency,
+        models_allowed: p.models_allowed.iter().map(|model| clean(model)).collect(),
+        price_floor_ncr: p.price_floor_ncr,
         joined_at_ms: p.joined_at_ms,
         version: p.version,
         public_key: clean(&p.public_key),

@@ -87,16 +87,16 @@ const BACKENDS: &[Column] = &[
 
 const GPUS: &[Column] = &[
     column("state", 9),
-    column("host", 0).naming().share(2),
+    column("host", 0).naming().share(5),
     number("gpu", 5),
-    column("card", 0).share(3),
-    column("util", 16).roomy(18),
+    column("card", 0).share(7),
+    column("util", 12).roomy(18),
     number("mem GiB", 9).by("mem"),
     number("temp", 5),
     number("watt", 5).roomy(8),
     number("mhz", 6).extra(),
     number("ecc", 5).extra(),
-    column("provider", 0).share(2).extra(),
+    column("provider", 0).share(5).extra(),
     column("uuid", 12).extra(),
     column("held by", 12).by("held").extra(),
 ];

@@ -36,6 +36,10 @@ pub(crate) struct Provider {
     /// What keeps it from being approved, a sentence each.
     pub(crate) missing: Vec<String>,
     pub(crate) max_concurrency: u32,
+    /// What it may serve by an operator's word; empty is all that it offers.
+    pub(crate) models_allowed: Vec<String>,
+    /// Of a million answer tokens; 0 is none.
+    pub(crate) price_floor_ncr: i64,
     pub(crate) joined_at_ms: i64,
     pub(crate) version: u64,
     pub(crate) public_key: String,

@@ -93,6 +93,10 @@ fn a_rejection_needs_its_name_and_a_reason_that_the_provider_sees() {
 fn a_serving_provider_is_suspended_by_name_and_told_how_much_runs_there() {
     let mut world = on_provider(Role::Operator, "nl-rack-2");
     assert!(footer(&world).contains("S suspend"), "{}", footer(&world));
+    world.press(Code::Enter);
+    let limits = "limits      4 at once each, only qwen3-32b, from $0.2800 a";
+    assert!(world.text().contains(limits), "{}", world.text());
+    world.press(Code::Esc);
     world.keys("S");
     assert!(world.text().contains("Now 5 running of 8 slots."), "{}", world.text());
     let sent = by_name(&mut world, "nl-rack-2", "answers differ");

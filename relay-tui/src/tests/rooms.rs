@@ -148,6 +148,9 @@ pub(super) fn providers() -> Vec<Provider> {
     let mut busy = provider("prov_77e0d04b00000000", "nl-rack-2", Approved);
     busy.engines[0].running = 5;
     busy.earned_ncr = 612_900_000_000;
+    busy.max_concurrency = 4;
+    busy.models_allowed = vec!["qwen3-32b".into()];
+    busy.price_floor_ncr = 280_000_000;
     let mut bad = provider("prov_5e0a779a00000000", "cheap-cards", Suspended);
     bad.reason = "answers differ from the reference".into();
     let mut no = provider("prov_3c719f0700000000", "nobody", Rejected);

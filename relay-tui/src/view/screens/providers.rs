@@ -131,10 +131,6 @@ pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
         [] => span("nothing, the evidence is complete", Tone::Good),
         missing => span(missing.join("; "), Tone::Warn),
     };
-    let most = match provider.max_concurrency {
-        0 => String::new(),
-        most => format!(", at most {most} each"),
-    };
     let engines: Vec<String> = provider
         .engines
         .iter()
@@ -152,15 +148,29 @@ pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
         fact("gpus", model.cards_of(&provider.id)),
         fact("models", provider.model_line()),
         fact("engines", engines.join(", ")).long(),
-        fact("running", format!("{} of {}{most}", provider.running(), provider.slots())),
+        fact("running", format!("{} of {}", provider.running(), provider.slots())),
         fact("examined", ago(provider.examined_at_ms)),
         fact("earned", format::usd(provider.earned_ncr)),
-        fact("joined", model.zone.date(provider.joined_at_ms)),
+        fact("limits", limits(provider)).long(),
         fact("payout", provider.payout.as_str()).long(),
         fact("id", provider.id.as_str()).long(),
+        fact("joined", model.zone.date(provider.joined_at_ms)),
         fact("agent", provider.agent_version.as_str()),
         fact("key", provider.public_key.as_str()).long(),
     ]
+}
+
+/// What an operator allows it: `4 at once each, only qwen3-32b, from $0.28 a million tokens`.
+fn limits(provider: &Provider) -> String {
+    let parts = [
+        (provider.max_concurrency > 0)
+            .then(|| format!("{} at once each", provider.max_concurrency)),
+        (!provider.models_allowed.is_empty())
+            .then(|| format!("only {}", provider.models_allowed.join(", "))),
+        (provider.price_floor_ncr > 0)
+            .then(|| format!("from {} a million tokens", format::usd(provider.price_floor_ncr))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// What was measured and offered, a line each: for the page of one row.
