@@ -3,6 +3,7 @@
 //! The rooms stand in the order of the house: a room imports only from rooms above it here (see
 //! ARCHITECTURE.md; a test reads the `use` lines).
 
+pub use relay_balance as balance;
 pub use relay_domain as domain;
 pub use relay_ledger as ledger;
 pub use relay_wire as wire;

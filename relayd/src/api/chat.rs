@@ -116,7 +116,8 @@ async fn serve(
         None => false,
     };
     let request_id = visit.request_id;
-    let call = Call { principal, request_id, request, offer, session, trace: visit.trace };
+    let class = face.identity.class(&principal);
+    let call = Call { principal, request_id, request, offer, session, trace: visit.trace, class };
     let mut response = match face.inference.chat(call).await? {
         Reply::Whole(answer) => body::json(answer),
         Reply::Stream(frames) => {
@@ -130,7 +131,7 @@ async fn serve(
     Ok(response)
 }
 
-/// What keeps a conversation on one revision of its model: the caller's own word for it, apart
+/// What keeps a conversation on one revision of its model and, where it can, on one backend: the caller's own word for it, apart
 /// from the same word of other callers.
 fn session(principal: &Principal, headers: &HeaderMap) -> Option<Box<[u8]>> {
     let said = headers.get(SESSION)?.as_bytes();

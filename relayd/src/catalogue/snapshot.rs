@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use crate::balance::Class;
 use crate::domain::{Mode, ModelName, Scope, Source, Tier, TokenizerSource};
 use crate::ledger::Price;
 
@@ -108,6 +109,23 @@ impl CatalogueSnapshot {
     #[must_use]
     pub fn tier(&self, name: &str) -> Option<&Arc<Tier>> {
         self.tiers.iter().find(|tier| tier.name == name)
+    }
+
+    /// When requests of a tier give way to others, by its place among the tiers: level 0 is free;
+    /// the highest listed level, where there is more than one above 0, and every custom tier have
+    /// priority; the rest, and a tier that is no longer known, is standard.
+    #[must_use]
+    pub fn class(&self, tier: &str) -> Class {
+        let Some(tier) = self.tier(tier) else { return Class::Standard };
+        let listed = || self.tiers.iter().filter(|one| !one.custom && one.level > 0);
+        let highest = listed().map(|one| one.level).max();
+        let several = listed().any(|one| Some(one.level) != highest);
+        match (tier.custom, tier.level) {
+            (true, _) => Class::Priority,
+            (false, 0) => Class::Free,
+            (false, level) if several && Some(level) == highest => Class::Priority,
+            (false, _) => Class::Standard,
+        }
     }
 
     /// Every declared backend, by name.

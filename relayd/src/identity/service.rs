@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::balance::Class;
 use crate::catalogue::Catalogue;
 use crate::domain::{Code, Fault, GUEST_TIER, KeyId, Mode, Ncr, Tier};
 use crate::store::{Counter, Store, StoreError};
@@ -124,6 +125,17 @@ impl Identity {
         }
         let available = self.0.store.available(&key.customer_id, None).await?;
         Ok(available.credit < key.warning_threshold)
+    }
+
+    /// When the caller's requests give way to others (see [`CatalogueSnapshot::class`]).
+    ///
+    /// [`CatalogueSnapshot::class`]: crate::catalogue::CatalogueSnapshot::class
+    #[must_use]
+    pub fn class(&self, principal: &Principal) -> Class {
+        match principal {
+            Principal::Guest { .. } => Class::Free,
+            Principal::Key(key) => self.0.catalogue.snapshot().class(&key.tier),
+        }
     }
 
     /// Counts one request against the caller's limits.

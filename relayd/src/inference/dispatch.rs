@@ -130,8 +130,8 @@ pub(super) async fn dispatch(
             assignment = running;
             excluded.clear();
         }
-        let (only, until) = (assignment.backends().cloned(), task.queue_until(inner));
-        permit = match inner.router.admit_among(scope, &only, &excluded, until).await {
+        let ask = task.ask(assignment.backends(), &excluded, task.queue_until(inner));
+        permit = match inner.router.admit(&ask).await {
             Ok(permit) => permit,
             // There is nowhere else: the first failure is the better answer.
             Err(_) => return Err(failure(&error)),

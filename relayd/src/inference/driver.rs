@@ -13,6 +13,7 @@ use super::client::Client;
 use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
+use super::profile::Profile;
 use super::{Call, Inner, Reply, answer, own, shadow, stages, stream};
 use crate::catalogue::Offer;
 use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, ProviderId, RequestId};
@@ -23,7 +24,7 @@ use crate::ledger::{self, CountSource, Usage, UsageStatus};
 use crate::metering::{Hold, HoldSpec, Settled};
 use crate::observe::{self, End, LiveRequest, NewRequest};
 use crate::rollouts::{Assignment, SampleEnd};
-use crate::routing::{Permit, Refusal};
+use crate::routing::{Ask, Permit, Refusal};
 use crate::telemetry::{names, trace::TraceContext};
 use crate::wire::{ChatRequest, Dialect, Stamp, Timing, Translator};
 
@@ -36,6 +37,8 @@ pub(super) struct Task {
     pub(super) trace: TraceContext,
     pub(super) span: tracing::Span,
     pub(super) ceiling: Ceiling,
+    /// What routing is told.
+    pub(super) profile: Profile,
     /// When it must be over.
     pub(super) until: Instant,
     /// The revision that it is for.
@@ -85,6 +88,7 @@ impl Driver {
             request.stream(),
         );
         let began = Instant::now();
+        let profile = Profile::of(&call, &ceiling);
         let key = call.session.unwrap_or_else(|| (*call.request_id.uuid().as_bytes()).into());
         let task = Task {
             assignment: inner.rollouts.assign(&call.offer.scope.model, &key),
@@ -100,6 +104,7 @@ impl Driver {
             trace: call.trace,
             span,
             ceiling,
+            profile,
         };
         Self { inner, task }
     }
@@ -270,8 +275,8 @@ impl Driver {
         let scope = &self.task.offer.scope;
         let mut assignment = self.task.assignment.clone();
         loop {
-            let only = assignment.backends().cloned();
-            let refusal = match self.inner.router.admit_among(scope, &only, &[], until).await {
+            let ask = self.task.ask(assignment.backends(), &[], until);
+            let refusal = match self.inner.router.admit(&ask).await {
                 Ok(permit) => return Ok((permit, assignment)),
                 Err(refusal) => refusal,
             };
@@ -497,6 +502,7 @@ impl Task {
             trace: TraceContext::default(),
             span: tracing::Span::none(),
             ceiling: self.ceiling,
+            profile: self.profile,
             until: self.until,
             assignment: self.assignment.clone(),
             key: self.key.clone(),
@@ -518,6 +524,16 @@ impl Task {
             tracing::warn!(reported = ?counted.meters, billed = ?meters, "the engine reports more than it was allowed");
         }
         Count { meters, ..counted }
+    }
+
+    /// What routing is asked: one of the backends `only`, none of `exclude`, until `deadline`.
+    pub(super) fn ask<'a>(
+        &'a self,
+        only: Option<&'a Arc<[BackendId]>>,
+        exclude: &'a [BackendId],
+        deadline: Instant,
+    ) -> Ask<'a> {
+        Ask { only, ..self.profile.ask(&self.offer.scope, exclude, deadline) }
     }
 
     /// Until when it may wait for a backend.

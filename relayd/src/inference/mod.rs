@@ -20,6 +20,7 @@ mod dispatch;
 mod driver;
 mod own;
 mod plan;
+mod profile;
 mod shadow;
 mod stages;
 mod stream;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::balance::Class;
 use crate::catalogue::Offer;
 use crate::domain::{Code, Fault, RequestId};
 use crate::identity::Principal;
@@ -81,6 +83,8 @@ pub struct Call {
     pub session: Option<Box<[u8]>>,
     /// The caller's trace.
     pub trace: TraceContext,
+    /// When it gives way to others.
+    pub class: Class,
 }
 
 /// The answer, in the format of the request's surface.

@@ -21,11 +21,12 @@ use super::Inner;
 use super::count::{self, Read};
 use super::dispatch::{self, Body, Miss, outcome_of};
 use super::driver::Task;
+use crate::balance::Class;
 use crate::domain::{CanaryPrompt, Mode, ModelName, RequestId, RolloutId, Scope, Source};
 use crate::engines::{ChatCall, Reply};
 use crate::fleet::{Outcome, Trust};
 use crate::rollouts::{Assignment, Canaries, SampleEnd};
-use crate::routing::Permit;
+use crate::routing::{Ask, Permit};
 use crate::wire::{self, ChatRequest, Defaults, Stamp, Surface, Timing, Upstream};
 
 /// Copies that run at once: a slow new revision must not gather requests without end. What comes
@@ -144,8 +145,8 @@ async fn place(
     assignment: &Assignment,
     until: Instant,
 ) -> Option<Permit> {
-    let only = assignment.backends().cloned();
-    let permit = inner.router.admit_among(scope, &only, &[], until).await.ok()?;
+    let ask = Ask { only: assignment.backends(), class: Class::Batch, ..Ask::new(scope, &[], until) };
+    let permit = inner.router.admit(&ask).await.ok()?;
     (permit.backend().spec.trust != Trust::Provider).then_some(permit)
 }
 

@@ -6,8 +6,8 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use crate::domain::BackendId;
-use crate::fleet::{Backend, Fitness};
+use super::ask::Wants;
+use crate::fleet::{Backend, Fitness, Snapshot};
 
 /// The members of a pool by what can be expected of them now.
 pub(super) struct Survey<'a> {
@@ -30,20 +30,13 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Looks over a pool, or over its members that `only` names. Of the members that serve, breakers keep away at most half: beyond that the
+/// Looks over a pool. Of the members that serve, breakers keep away at most half: beyond that the
 /// ones that would be tried again first are taken in spite of their breakers, because a breaker
 /// that ejects everybody turns a blip into an outage. A pool of one therefore never ejects.
-pub(super) fn survey<'a>(
-    pool: &'a [Arc<Backend>],
-    only: Option<&[BackendId]>,
-    exclude: &[BackendId],
-    now: Instant,
-) -> Survey<'a> {
-    let mut found =
-        Survey { fit: Vec::with_capacity(pool.len()), later: Vec::new(), ejected: Vec::new() };
+pub(super) fn survey<'a>(snapshot: &'a Snapshot, wants: &Wants, now: Instant) -> Survey<'a> {
+    let mut found = Survey { fit: Vec::new(), later: Vec::new(), ejected: Vec::new() };
     let mut ejected: Vec<(Instant, &Arc<Backend>)> = Vec::new();
-    let asked = |backend: &Backend| only.is_none_or(|only| only.contains(backend.id()));
-    for backend in pool.iter().filter(|backend| backend.is_open() && asked(backend)) {
+    for backend in wants.pool(snapshot).filter(|backend| backend.is_open()) {
         match backend.runtime.fitness(now) {
             Fitness::Fit => found.fit.push(backend),
             Fitness::Ejected(until) => ejected.push((until, backend)),
@@ -59,9 +52,9 @@ pub(super) fn survey<'a>(
         found.fit.extend(ejected.drain(..readmitted).map(|(_, backend)| backend));
     }
     found.ejected.extend(ejected.into_iter().map(|(_, backend)| backend));
-    if !exclude.is_empty() {
+    if !wants.exclude.is_empty() {
         for members in [&mut found.fit, &mut found.later, &mut found.ejected] {
-            members.retain(|backend| !exclude.contains(backend.id()));
+            members.retain(|backend| !wants.exclude.contains(backend.id()));
         }
     }
     found

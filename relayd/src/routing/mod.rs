@@ -9,6 +9,7 @@
 //! waits for the same backend; as long as somebody waits, no backend that could take him idles
 //! (after a change of health or of a breaker's clock: for at most [`TICK`]).
 
+mod ask;
 mod budget;
 mod choose;
 mod queue;
@@ -31,6 +32,8 @@ use crate::domain::{BackendId, Code, Fault, Scope};
 use crate::fleet::{Backend, Fleet, Outcome, Snapshot, Ticket};
 use crate::telemetry::names;
 
+pub use ask::Ask;
+use ask::Wants;
 use budget::RetryBudget;
 use choose::{has_room, pick, survey};
 use queue::{Grant, Queue};
@@ -55,9 +58,6 @@ pub enum Refusal {
     #[error("every provider of this model stayed busy for too long")]
     Deadline,
 }
-
-/// The backends that a request may run on; none is every one that serves its scope.
-pub type Only = Option<Arc<[BackendId]>>;
 
 /// Admits requests to the backends of a fleet. Cheap to clone.
 #[derive(Clone)]
@@ -131,35 +131,14 @@ impl Router {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Gives a place on a backend that serves `scope` and is none of `exclude`; waits for one at
-    /// most until `deadline`, behind those who came before. Dropping the future gives the place
-    /// up.
+    /// Gives a place on a backend that the request may run on; waits for one at most until its
+    /// deadline, behind those who came before. Dropping the future gives the place up.
     ///
     /// # Errors
     /// [`Refusal`]: at once where nobody could serve it or too many wait already.
-    pub async fn admit(
-        &self,
-        scope: &Scope,
-        exclude: &[BackendId],
-        deadline: Instant,
-    ) -> Result<Permit, Refusal> {
-        self.admit_among(scope, &None, exclude, deadline).await
-    }
-
-    /// The same, on none but the backends that `only` names: those of one revision of the model.
-    /// Which breakers are heeded is decided among them alone.
-    ///
-    /// # Errors
-    /// As [`Router::admit`].
-    pub async fn admit_among(
-        &self,
-        scope: &Scope,
-        only: &Only,
-        exclude: &[BackendId],
-        deadline: Instant,
-    ) -> Result<Permit, Refusal> {
+    pub async fn admit(&self, ask: &Ask<'_>) -> Result<Permit, Refusal> {
         let begun = Instant::now();
-        let grant = self.admit_or_wait(scope, only, exclude, deadline).await?;
+        let grant = self.admit_or_wait(ask).await?;
         let waited = begun.elapsed();
         histogram!(names::QUEUE_WAIT).record(waited.as_secs_f64());
         Ok(self.permit(grant, waited))
@@ -191,20 +170,14 @@ impl Router {
         }
     }
 
-    async fn admit_or_wait(
-        &self,
-        scope: &Scope,
-        only: &Only,
-        exclude: &[BackendId],
-        deadline: Instant,
-    ) -> Result<Grant, Refusal> {
-        let (number, answer) = match self.attempt(scope, only, exclude)? {
+    async fn admit_or_wait(&self, ask: &Ask<'_>) -> Result<Grant, Refusal> {
+        let (number, answer) = match self.attempt(ask)? {
             Attempt::Granted(grant) => return Ok(grant),
             Attempt::Waits(number, answer) => (number, answer),
         };
         self.shared.joined.notify_one();
         let mut place = Place { shared: &self.shared, number, answer };
-        match tokio::time::timeout_at(deadline, &mut place.answer).await {
+        match tokio::time::timeout_at(ask.deadline, &mut place.answer).await {
             Ok(Ok(granted)) => granted,
             // The sender is gone only with the queue itself.
             Ok(Err(_)) => Err(Refusal::NoBackend),
@@ -212,24 +185,19 @@ impl Router {
         }
     }
 
-    fn attempt(
-        &self,
-        scope: &Scope,
-        only: &Only,
-        exclude: &[BackendId],
-    ) -> Result<Attempt, Refusal> {
+    fn attempt(&self, ask: &Ask<'_>) -> Result<Attempt, Refusal> {
         let snapshot = self.shared.fleet.snapshot();
-        let pool = snapshot.serving(scope);
-        if pool.is_empty() {
+        let wants = ask.wants();
+        if wants.pool(&snapshot).next().is_none() {
             return Err(Refusal::NoBackend);
         }
         let now = Instant::now();
         let mut desk = self.shared.desk();
-        if exclude.is_empty() {
-            desk.count_request(scope);
+        if ask.exclude.is_empty() {
+            desk.count_request(ask.scope);
         }
         loop {
-            let found = survey(pool, only.as_deref(), exclude, now);
+            let found = survey(&snapshot, &wants, now);
             let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
             let Some(backend) = pick(&free, &mut desk.rng) else {
                 let on = found.wait_for();
@@ -237,7 +205,7 @@ impl Router {
                     return Err(Refusal::NoBackend);
                 }
                 let (sender, receiver) = oneshot::channel();
-                let number = desk.queue.join(scope, only, exclude, &on, sender)?;
+                let number = desk.queue.join(wants, &on, sender)?;
                 return Ok(Attempt::Waits(number, receiver));
             };
             // Whoever waits for this backend came before; afterwards it may have no room left.
@@ -276,12 +244,7 @@ impl Shared {
         desk.budgets.retain(|scope, _| !snapshot.serving(scope).is_empty());
         for number in desk.queue.numbers() {
             let Some(waiter) = desk.queue.get(number) else { continue };
-            let found = survey(
-                snapshot.serving(&waiter.scope),
-                waiter.only.as_deref(),
-                &waiter.exclude,
-                now,
-            );
+            let found = survey(&snapshot, &waiter.wants, now);
             let on = found.wait_for();
             if on.is_empty() {
                 if let Some(waiter) = desk.queue.remove(number) {
@@ -329,24 +292,17 @@ impl Desk {
     fn serve(&mut self, snapshot: &Snapshot, id: &BackendId, now: Instant) {
         let Some(backend) = snapshot.backend(id) else { return };
         let mut passed = None;
-        let mut hopeless: Option<(Scope, Only)> = None;
+        let mut hopeless: Option<Wants> = None;
         while has_room(backend) {
             let Some((number, waiter)) = self.queue.next_for(id, passed) else { return };
             passed = Some(number);
             // Those who want the same meet the same answer.
-            let alike =
-                |(scope, only): &(Scope, Only)| *scope == waiter.scope && *only == waiter.only;
-            if hopeless.as_ref().is_some_and(alike) {
+            if hopeless.as_ref() == Some(&waiter.wants) {
                 continue;
             }
-            let found = survey(
-                snapshot.serving(&waiter.scope),
-                waiter.only.as_deref(),
-                &waiter.exclude,
-                now,
-            );
+            let found = survey(snapshot, &waiter.wants, now);
             if !found.fit.iter().any(|fit| fit.id() == id) {
-                hopeless = Some((waiter.scope.clone(), waiter.only.clone()));
+                hopeless = Some(waiter.wants.clone());
                 continue;
             }
             let Some(waiter) = self.queue.remove(number) else { continue };

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Only, Refusal};
-use crate::domain::{BackendId, Scope};
+use super::Refusal;
+use super::ask::Wants;
+use crate::domain::BackendId;
 use crate::fleet::{Backend, Ticket};
 
 /// A place on a backend, taken and not yet handed over. Plain data: whoever holds it must give it
@@ -25,9 +26,7 @@ pub(super) struct Grant {
 /// One request that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) scope: Scope,
-    pub(super) only: Only,
-    pub(super) exclude: Vec<BackendId>,
+    pub(super) wants: Wants,
     pub(super) answer: oneshot::Sender<Result<Grant, Refusal>>,
     on: Vec<BackendId>,
     charged: Arc<Backend>,
@@ -46,23 +45,14 @@ impl Queue {
     /// when none of them may be waited for any more.
     pub(super) fn join(
         &mut self,
-        scope: &Scope,
-        only: &Only,
-        exclude: &[BackendId],
+        wants: Wants,
         on: &[&Arc<Backend>],
         answer: oneshot::Sender<Result<Grant, Refusal>>,
     ) -> Result<u64, Refusal> {
         let charged = Arc::clone(roomiest(on).ok_or(Refusal::QueueFull)?);
         let number = self.next;
         self.next += 1;
-        let mut waiter = Waiter {
-            scope: scope.clone(),
-            only: only.clone(),
-            exclude: exclude.to_vec(),
-            answer,
-            on: Vec::with_capacity(on.len()),
-            charged,
-        };
+        let mut waiter = Waiter { wants, answer, on: Vec::with_capacity(on.len()), charged };
         self.register(number, &mut waiter, on);
         self.waiters.insert(number, waiter);
         Ok(number)

@@ -37,7 +37,7 @@ fn begin(router: &Router, scope: &Scope, exclude: &[&str]) -> Admission {
     let (router, scope) = (router.clone(), scope.clone());
     let exclude: Vec<BackendId> = exclude.iter().map(|text| id(text)).collect();
     let deadline = later();
-    Box::pin(async move { router.admit(&scope, &exclude, deadline).await })
+    Box::pin(async move { router.admit(&Ask::new(&scope, &exclude, deadline)).await })
 }
 
 fn poll(admission: &mut Admission) -> Option<Result<Permit, Refusal>> {
@@ -87,7 +87,7 @@ async fn the_queue_is_bounded_served_in_order_and_left_by_deadline_or_choice() {
     let router = Router::new(fleet.clone(), 1);
     let (openai, anthropic) = (scope("direct.openai.m"), scope("direct.anthropic.m"));
     let a = backend(&fleet, "a");
-    let running = router.admit(&openai, &[], later()).await.unwrap();
+    let running = router.admit(&Ask::new(&openai, &[], later())).await.unwrap();
     let mut first = begin(&router, &openai, &[]);
     let mut second = begin(&router, &anthropic, &[]);
     let mut third = begin(&router, &openai, &[]);
@@ -112,9 +112,9 @@ async fn the_queue_is_bounded_served_in_order_and_left_by_deadline_or_choice() {
     drop(third);
     assert_eq!(a.runtime.running(), 0);
 
-    let running = router.admit(&openai, &[], later()).await.unwrap();
+    let running = router.admit(&Ask::new(&openai, &[], later())).await.unwrap();
     let begun = Instant::now();
-    let refused = router.admit(&openai, &[], begun + 2 * S).await.unwrap_err();
+    let refused = router.admit(&Ask::new(&openai, &[], begun + 2 * S)).await.unwrap_err();
     assert_eq!((refused, begun.elapsed()), (Refusal::Deadline, 2 * S));
     assert_eq!(a.runtime.queued(), 0);
 
@@ -130,8 +130,8 @@ async fn a_newcomer_does_not_overtake_and_a_free_backend_does_not_idle() {
     let one = |name| BackendSpec { max_concurrency: 1, ..spec(name) };
     let router = Router::new(fleet(vec![one("a"), one("b")]), 1);
     let m = scope("direct.openai.m");
-    let on_a = router.admit(&m, &[id("b")], later()).await.unwrap();
-    let on_b = router.admit(&m, &[], later()).await.unwrap();
+    let on_a = router.admit(&Ask::new(&m, &[id("b")], later())).await.unwrap();
+    let on_b = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
     assert_eq!((on_a.backend().id(), on_b.backend().id()), (&id("a"), &id("b")));
     // The first can only go to a, the second to either.
     let mut picky = begin(&router, &m, &["b"]);
@@ -150,7 +150,7 @@ async fn who_waited_for_the_clock_comes_before_a_newcomer() {
     let fleet = fleet(vec![BackendSpec { max_concurrency: 1, ..spec("a") }]);
     let router = Router::new(fleet, 1);
     let m = scope("direct.openai.m");
-    router.admit(&m, &[], later()).await.unwrap().report(Outcome::Busy { wait: S });
+    router.admit(&Ask::new(&m, &[], later())).await.unwrap().report(Outcome::Busy { wait: S });
     let mut waiting = begin(&router, &m, &[]);
     assert!(poll(&mut waiting).is_none(), "it said that it is busy");
     // It is free again, and nothing has told the one who waits.
@@ -172,7 +172,7 @@ async fn those_who_wait_follow_the_fleet() {
         async move { router.run(stop).await }
     });
     let m = scope("direct.openai.m");
-    let held = router.admit(&m, &[], later()).await.unwrap();
+    let held = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
 
     // A backend that joins and is found up.
     let admitted = tokio::spawn(begin_send(&router, &m));
@@ -188,7 +188,7 @@ async fn those_who_wait_follow_the_fleet() {
     let begun = Instant::now();
     second.report(Outcome::Busy { wait: 3 * S });
     drop(second);
-    let third = router.admit(&m, &[], later()).await.unwrap();
+    let third = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
     assert_eq!(third.backend().id(), &id("b"));
     assert!(begun.elapsed() >= 3 * S && begun.elapsed() <= 3 * S + TICK);
 
@@ -211,7 +211,7 @@ fn begin_send(
     scope: &Scope,
 ) -> impl Future<Output = Result<Permit, Refusal>> + Send + 'static {
     let (router, scope) = (router.clone(), scope.clone());
-    async move { router.admit(&scope, &[], later()).await }
+    async move { router.admit(&Ask::new(&scope, &[], later())).await }
 }
 
 async fn shares(specs: Vec<BackendSpec>, seed: u64, requests: usize) -> HashMap<String, usize> {
@@ -219,7 +219,7 @@ async fn shares(specs: Vec<BackendSpec>, seed: u64, requests: usize) -> HashMap<
     let m = scope("direct.openai.m");
     let mut shares = HashMap::new();
     for _ in 0..requests {
-        let permit = router.admit(&m, &[], later()).await.unwrap();
+        let permit = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
         *shares.entry(permit.backend().id().to_string()).or_default() += 1;
         permit.report(ok());
     }
@@ -247,7 +247,7 @@ async fn load_follows_weight_when_requests_stay() {
     let m = scope("direct.openai.m");
     let mut held = Vec::new();
     for _ in 0..500 {
-        held.push(router.admit(&m, &[], later()).await.unwrap());
+        held.push(router.admit(&Ask::new(&m, &[], later())).await.unwrap());
     }
     let on = |name: &str| held.iter().filter(|permit| permit.backend().id() == &id(name)).count();
     assert!((285..=315).contains(&on("a")), "{} {} {}", on("a"), on("b"), on("c"));
@@ -261,13 +261,13 @@ async fn a_failing_backend_is_left_and_tried_again_with_one_request() {
     let m = scope("direct.openai.m");
     let only = |name| {
         let (router, m) = (&router, &m);
-        async move { router.admit(m, &[id(name)], later()).await }
+        async move { router.admit(&Ask::new(m, &[id(name)], later())).await }
     };
     for _ in 0..5 {
         only("b").await.unwrap().report(failed());
     }
     for _ in 0..50 {
-        let permit = router.admit(&m, &[], later()).await.unwrap();
+        let permit = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
         assert_eq!(permit.backend().id(), &id("b"));
         permit.report(ok());
     }
@@ -277,7 +277,7 @@ async fn a_failing_backend_is_left_and_tried_again_with_one_request() {
     }
     assert!(matches!(backend(&fleet, "b").runtime.view().breaker, BreakerState::Open { .. }));
     assert_eq!(only("a").await.unwrap_err(), Refusal::NoBackend, "nobody waits for a breaker");
-    let permit = router.admit(&m, &[], later()).await.unwrap();
+    let permit = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
     assert_eq!(permit.backend().id(), &id("a"), "the one that would be tried again first");
     permit.report(failed());
     drop(permit);
@@ -307,12 +307,12 @@ async fn budgets_belong_to_scopes() {
     let (openai, anthropic) = (scope("direct.openai.m"), scope("direct.anthropic.m"));
     assert!(!router.may_retry(&openai), "nothing was asked for yet");
     for scope in [&openai, &anthropic] {
-        drop(router.admit(scope, &[], later()).await.unwrap());
+        drop(router.admit(&Ask::new(scope, &[], later())).await.unwrap());
     }
     while router.may_retry(&openai) {}
     assert!(router.may_retry(&anthropic));
     for _ in 0..10 {
-        drop(router.admit(&openai, &[], later()).await.unwrap());
+        drop(router.admit(&Ask::new(&openai, &[], later())).await.unwrap());
     }
     assert!(router.may_retry(&openai));
     assert!(!router.may_retry(&openai));
@@ -333,8 +333,7 @@ fn idlers(router: &Router) -> Vec<BackendId> {
     let waits_for = |backend: &Arc<Backend>| {
         desk.queue.numbers().iter().any(|number| {
             let waiter = desk.queue.get(*number).unwrap();
-            let pool = snapshot.serving(&waiter.scope);
-            let found = survey(pool, waiter.only.as_deref(), &waiter.exclude, Instant::now());
+            let found = survey(&snapshot, &waiter.wants, Instant::now());
             found.fit.iter().any(|fit| fit.id() == backend.id())
         })
     };

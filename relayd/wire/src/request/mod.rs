@@ -203,6 +203,28 @@ impl ChatRequest {
         self.census.prompt_bytes
     }
 
+    /// The head of the prompt, as it stands in the body: the system text and the messages up to the
+    /// first one of the user, cut to `most` bytes. It stays the same while a conversation grows, so
+    /// that it names what an engine may have cached.
+    pub fn prompt_head(&self, most: usize) -> impl Iterator<Item = &[u8]> {
+        let read = self.read();
+        let mut after_user = false;
+        let messages = read.get("messages").into_iter().flat_map(|list| list.elements());
+        let messages = messages.take_while(move |message| {
+            let taken = !after_user;
+            let role = message.get("role").and_then(Raw::string);
+            after_user = role.is_some_and(|role| role == "user");
+            taken
+        });
+        let mut left = most;
+        read.get("system").into_iter().chain(messages).map_while(move |part| {
+            let bytes = part.text().as_bytes();
+            let taken = bytes.len().min(left);
+            left -= taken;
+            (taken > 0).then(|| &bytes[..taken])
+        })
+    }
+
     /// Cache markers in the body; only the Anthropic surface has them.
     #[must_use]
     pub const fn cache_markers(&self) -> u32 {

@@ -1,0 +1,84 @@
+//! What a request asks of routing, and which backends that leaves.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::balance::{Class, Demand};
+use crate::domain::{BackendId, Scope};
+use crate::fleet::{Backend, Snapshot};
+
+/// One request, as far as routing has to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// What is asked for.
+    pub scope: &'a Scope,
+    /// The backends that may take it, those of one revision of the model; none is no bound. Which
+    /// breakers are heeded is decided among them alone.
+    pub only: Option<&'a Arc<[BackendId]>>,
+    /// Backends that it was tried on already. Empty on the first attempt.
+    pub exclude: &'a [BackendId],
+    /// Until when it may wait.
+    pub deadline: Instant,
+    /// What it is expected to use.
+    pub demand: Demand,
+    /// Whom it is counted to where customers share: the same for all requests of one.
+    pub customer: u64,
+    /// When it gives way.
+    pub class: Class,
+    /// A hash of the model and the head of the prompt, the same on every replica: who served it
+    /// before has it cached. `None` where there is nothing worth caching.
+    pub prefix: Option<u64>,
+    /// A hash of the session that the client named; its requests stay together.
+    pub session: Option<u64>,
+}
+
+/// What decides which backends may take a request; kept while it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wants {
+    pub(super) scope: Scope,
+    pub(super) only: Option<Arc<[BackendId]>>,
+    pub(super) exclude: Vec<BackendId>,
+}
+
+impl<'a> Ask<'a> {
+    /// A request of which nothing more is known: of standard class, of no customer.
+    #[must_use]
+    pub fn new(scope: &'a Scope, exclude: &'a [BackendId], deadline: Instant) -> Self {
+        Self {
+            scope,
+            only: None,
+            exclude,
+            deadline,
+            demand: Demand::default(),
+            customer: 0,
+            class: Class::Standard,
+            prefix: None,
+            session: None,
+        }
+    }
+
+    /// What has to be kept of it to find its pool again.
+    pub(super) fn wants(&self) -> Wants {
+        Wants {
+            scope: self.scope.clone(),
+            only: self.only.cloned(),
+            exclude: self.exclude.to_vec(),
+        }
+    }
+}
+
+impl Wants {
+    /// The pool of a request: the backends that are set up to serve it, in whatever state they
+    /// are. The only place where a pool is formed; whatever narrows it belongs here.
+    pub(super) fn pool<'w, 's>(
+        &'w self,
+        snapshot: &'s Snapshot,
+    ) -> impl Iterator<Item = &'s Arc<Backend>> + use<'w, 's> {
+        let only = self.only.as_deref();
+        snapshot
+            .serving(&self.scope)
+            .iter()
+            .filter(move |backend| only.is_none_or(|only| only.contains(backend.id())))
+    }
+}
