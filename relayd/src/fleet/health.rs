@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::spec::{Backend, Trust};
 use super::{Fleet, Snapshot};
 use crate::domain::BackendId;
-use crate::engines::Engine;
+use crate::engines::{Engine, Probe};
 
 /// Time between two probes of a backend of our own, varied by a fifth.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -76,8 +76,17 @@ async fn probe(backend: Arc<Backend>, mut rng: SmallRng, stop: CancellationToken
         Trust::Commercial => INTERVAL_COMMERCIAL,
     };
     loop {
+        let asked = tokio::time::Instant::now();
         let Some(found) = stop.run_until_cancelled(backend.engine.probe()).await else { return };
+        if found == Probe::Up {
+            runtime.reached(asked.elapsed());
+        }
         runtime.probed(found);
+        // A provider's engines are told of by its agent, commercial ones tell nothing.
+        if backend.spec.trust == Trust::Own {
+            let Some(load) = stop.run_until_cancelled(backend.engine.load()).await else { return };
+            runtime.engine_says(load);
+        }
         let pause = if runtime.is_unsettled() { INTERVAL_UNSETTLED } else { interval };
         let pause = pause.mul_f64(rng.random_range(0.8..1.2));
         let early = async {

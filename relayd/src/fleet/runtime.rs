@@ -11,7 +11,7 @@ use super::breaker::{Breaker, BreakerState, Change, Ticket, Verdict};
 use super::notice::{FleetEvent, Notices, What};
 use super::sketch::Sketch;
 use crate::domain::BackendId;
-use crate::engines::Probe;
+use crate::engines::{EngineLoad, Probe};
 
 /// Failed probes in a row after which a backend that was up counts as down.
 pub const PROBES_TO_DOWN: u32 = 3;
@@ -137,6 +137,10 @@ struct Inner {
     probed_at: Option<SystemTime>,
     breaker: Breaker,
     busy_until: Option<Instant>,
+    /// What the engine said of its own load, and when.
+    engine_load: Option<(EngineLoad, Instant)>,
+    /// The shortest way to it and back of late.
+    distance: Option<Duration>,
     ttft: Sketch,
     requests: u64,
     failures: u64,
@@ -177,6 +181,8 @@ impl Runtime {
                 probed_at: None,
                 breaker: Breaker::new(),
                 busy_until: None,
+                engine_load: None,
+                distance: None,
                 ttft: Sketch::new(),
                 requests: 0,
                 failures: 0,
@@ -258,6 +264,39 @@ impl Runtime {
             BreakerState::HalfOpen if !inner.breaker.allows(now) => Fitness::Ejected(now),
             BreakerState::Closed | BreakerState::HalfOpen => Fitness::Fit,
         }
+    }
+
+    /// Whether it can take a request, load aside.
+    pub(crate) fn is_fit(&self, now: Instant) -> bool {
+        self.fitness(now) == Fitness::Fit
+    }
+
+    /// Whether it is to be tried with one request before it is trusted again.
+    pub(crate) fn is_on_trial(&self, now: Instant) -> bool {
+        self.lock().breaker.state(now) == BreakerState::HalfOpen
+    }
+
+    /// What its engine said of its own load last, and when; none where it tells nothing.
+    #[must_use]
+    pub fn engine_load(&self) -> Option<(EngineLoad, Instant)> {
+        self.lock().engine_load
+    }
+
+    /// Takes what its engine says of its own load.
+    pub(crate) fn engine_says(&self, load: EngineLoad) {
+        self.lock().engine_load = (!load.is_empty()).then(|| (load, Instant::now()));
+    }
+
+    /// Time to reach it and back, as far as known.
+    pub(crate) fn distance(&self) -> Option<Duration> {
+        self.lock().distance
+    }
+
+    /// Takes how long an answer to a probe took. The shortest of late is the way itself, the rest
+    /// is work; it is forgotten a tenth at a time.
+    pub(crate) fn reached(&self, took: Duration) {
+        let mut inner = self.lock();
+        inner.distance = Some(inner.distance.map_or(took, |old| took.min(old + old / 10)));
     }
 
     /// A request begins to run. The caller has checked the bound on how many may.

@@ -282,7 +282,9 @@ impl Driver {
             };
             self.inner.rollouts.observed(&scope.model, &assignment, SampleEnd::Failed);
             match (refusal, assignment.fallback()) {
-                (Refusal::NoBackend | Refusal::QueueFull, Some(running)) => assignment = running,
+                (Refusal::NoBackend | Refusal::QueueFull { .. }, Some(running)) => {
+                    assignment = running
+                }
                 _ => return Err(refusal),
             }
         }

@@ -145,7 +145,8 @@ async fn place(
     assignment: &Assignment,
     until: Instant,
 ) -> Option<Permit> {
-    let ask = Ask { only: assignment.backends(), class: Class::Batch, ..Ask::new(scope, &[], until) };
+    let ask =
+        Ask { only: assignment.backends(), class: Class::Batch, ..Ask::new(scope, &[], until) };
     let permit = inner.router.admit(&ask).await.ok()?;
     (permit.backend().spec.trust != Trust::Provider).then_some(permit)
 }

@@ -41,6 +41,16 @@ pub(super) struct Wants {
     pub(super) exclude: Vec<BackendId>,
 }
 
+/// What a request counts for; kept while it waits and runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) demand: Demand,
+    pub(super) customer: u64,
+    pub(super) class: Class,
+    pub(super) prefix: Option<u64>,
+    pub(super) session: Option<u64>,
+}
+
 impl<'a> Ask<'a> {
     /// A request of which nothing more is known: of standard class, of no customer.
     #[must_use]
@@ -56,6 +66,12 @@ impl<'a> Ask<'a> {
             prefix: None,
             session: None,
         }
+    }
+
+    /// What it counts for.
+    pub(super) const fn claim(&self) -> Claim {
+        let Self { demand, customer, class, prefix, session, .. } = *self;
+        Claim { demand, customer, class, prefix, session }
     }
 
     /// What has to be kept of it to find its pool again.

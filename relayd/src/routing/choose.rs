@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use rand::RngExt as _;
-use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
 use super::ask::Wants;
@@ -63,39 +61,4 @@ pub(super) fn survey<'a>(snapshot: &'a Snapshot, wants: &Wants, now: Instant) ->
 /// Whether a backend has room for one more request.
 pub(super) fn has_room(backend: &Backend) -> bool {
     backend.runtime.running() < backend.spec.max_concurrency
-}
-
-/// Of two members drawn by weight, the one with fewer requests running for its weight; the first
-/// drawn when they are even, so that an idle pool is shared by weight.
-pub(super) fn pick<'a>(
-    members: &[&'a Arc<Backend>],
-    rng: &mut SmallRng,
-) -> Option<&'a Arc<Backend>> {
-    let total: u64 = members.iter().map(|member| u64::from(member.spec.weight)).sum();
-    let (first, one) = draw(members, None, total, rng)?;
-    let rest = total - u64::from(one.spec.weight);
-    let Some((_, other)) = draw(members, Some(first), rest, rng) else { return Some(one) };
-    let load =
-        |of: &Backend, by: &Backend| u64::from(of.runtime.running()) * u64::from(by.spec.weight);
-    Some(if load(other, one) < load(one, other) { other } else { one })
-}
-
-fn draw<'a>(
-    members: &[&'a Arc<Backend>],
-    without: Option<usize>,
-    total: u64,
-    rng: &mut SmallRng,
-) -> Option<(usize, &'a Arc<Backend>)> {
-    if total == 0 {
-        return None;
-    }
-    let mut place = rng.random_range(0..total);
-    for (index, member) in members.iter().enumerate().filter(|(index, _)| Some(*index) != without) {
-        let weight = u64::from(member.spec.weight);
-        if place < weight {
-            return Some((index, member));
-        }
-        place -= weight;
-    }
-    None
 }

@@ -5,13 +5,19 @@
 //! a request is: no body, no customer, no price. Whether a failed request may be sent elsewhere is
 //! its caller's decision, within a budget of retries ([`Router::may_retry`]).
 //!
-//! Invariants: a backend never runs more than its bound; nobody is served before somebody who
-//! waits for the same backend; as long as somebody waits, no backend that could take him idles
+//! Who takes a request is chosen by the model's policy, from what each backend carries and how fast
+//! it is; who waits is served by class, and within it by the work that its customer asked for. A
+//! wait that would be longer than the request has is refused at once, and whoever is refused is told
+//! when it makes sense to come again.
+//!
+//! Invariants: a backend never runs more than its bound; a newcomer never gets a place before
+//! somebody who waits for the same backend; as long as somebody waits, no backend that could take him idles
 //! (after a change of health or of a breaker's clock: for at most [`TICK`]).
 
 mod ask;
 mod budget;
 mod choose;
+mod gauges;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -22,28 +28,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::histogram;
-use rand::SeedableRng as _;
-use rand::rngs::SmallRng;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{BackendId, Code, Fault, Scope};
-use crate::fleet::{Backend, Fleet, Outcome, Snapshot, Ticket};
+use crate::balance::{Policy, Rank, Taken, is_in_vain};
+use crate::domain::{BackendId, Code, Fault, ModelName, Scope};
+use crate::fleet::{Backend, Fleet, Health, Outcome, Snapshot, Ticket};
 use crate::telemetry::names;
 
 pub use ask::Ask;
-use ask::Wants;
+use ask::{Claim, Wants};
 use budget::RetryBudget;
-use choose::{has_room, pick, survey};
-use queue::{Grant, Queue};
+use choose::{has_room, survey};
+use gauges::{Gauges, micros};
+use queue::{Full, Grant, Queue};
 
 /// How often waiting requests are looked over while there are any: what only time changes (a
 /// breaker that half-opens, a busy backend that is free again) gives no notice.
 pub const TICK: Duration = Duration::from_millis(100);
-
-/// What a client is told to wait when the queues are full, in seconds.
-const RETRY_AFTER_S: u32 = 5;
 
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +54,24 @@ pub enum Refusal {
     /// No backend that serves this is up, or all of them were excluded.
     #[error("no provider of this model can take the request")]
     NoBackend,
-    /// All are busy and the queue is full.
+    /// All are busy and the queue is full, or it was until somebody of a higher class came.
     #[error("every provider of this model is busy and the queue is full")]
-    QueueFull,
+    QueueFull {
+        /// When to come again, in seconds.
+        retry_after_s: u32,
+    },
+    /// All are busy, and would be for longer than the request may wait.
+    #[error("every provider of this model is busy for longer than the request may wait")]
+    Hopeless {
+        /// When to come again, in seconds.
+        retry_after_s: u32,
+    },
     /// All were busy until the deadline.
     #[error("every provider of this model stayed busy for too long")]
-    Deadline,
+    Deadline {
+        /// When to come again, in seconds.
+        retry_after_s: u32,
+    },
 }
 
 /// Admits requests to the backends of a fleet. Cheap to clone.
@@ -73,7 +88,7 @@ struct Shared {
 
 /// Everything that changes, under one lock that is held for microseconds and never over an await.
 struct Desk {
-    rng: SmallRng,
+    gauges: Gauges,
     queue: Queue,
     /// One for each scope that was asked for and is still served.
     budgets: HashMap<Scope, RetryBudget>,
@@ -90,6 +105,8 @@ pub struct Permit {
 /// What is known of a running request.
 struct Running {
     ticket: Ticket,
+    taken: Taken,
+    claim: Claim,
     /// The time to the first byte was counted.
     first_byte: bool,
     outcome: Outcome,
@@ -98,14 +115,14 @@ struct Running {
 /// One place in the queue, given up when dropped.
 struct Place<'a> {
     shared: &'a Arc<Shared>,
-    number: u64,
+    rank: Rank,
     answer: oneshot::Receiver<Result<Grant, Refusal>>,
 }
 
 enum Attempt {
     Granted(Grant),
     /// Nobody has room: the place in the queue.
-    Waits(u64, oneshot::Receiver<Result<Grant, Refusal>>),
+    Waits(Rank, oneshot::Receiver<Result<Grant, Refusal>>),
 }
 
 impl Refusal {
@@ -114,8 +131,10 @@ impl Refusal {
     pub fn fault(self) -> Fault {
         match self {
             Self::NoBackend => Fault::new(Code::ProviderUnavailable, self.to_string()),
-            Self::QueueFull | Self::Deadline => {
-                Fault::new(Code::CapacityExhausted, self.to_string()).retry_after(RETRY_AFTER_S)
+            Self::QueueFull { retry_after_s }
+            | Self::Hopeless { retry_after_s }
+            | Self::Deadline { retry_after_s } => {
+                Fault::new(Code::CapacityExhausted, self.to_string()).retry_after(retry_after_s)
             }
         }
     }
@@ -125,8 +144,9 @@ impl Router {
     /// A router over a fleet. Its choices follow from `seed`.
     #[must_use]
     pub fn new(fleet: Fleet, seed: u64) -> Self {
-        let rng = SmallRng::seed_from_u64(seed);
-        let desk = Desk { rng, queue: Queue::default(), budgets: HashMap::new() };
+        let mut gauges = Gauges::new(seed);
+        gauges.follow(&fleet.snapshot(), Instant::now());
+        let desk = Desk { gauges, queue: Queue::default(), budgets: HashMap::new() };
         let shared = Shared { fleet, desk: Mutex::new(desk), joined: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
@@ -142,6 +162,11 @@ impl Router {
         let waited = begun.elapsed();
         histogram!(names::QUEUE_WAIT).record(waited.as_secs_f64());
         Ok(self.permit(grant, waited))
+    }
+
+    /// Chooses by these policies from now on, and by the default one for every other model.
+    pub fn set_policies(&self, policies: HashMap<ModelName, Policy>) {
+        self.shared.desk().gauges.set_policies(policies);
     }
 
     /// Takes one retry out of the scope's budget, if there is one. Ask before each attempt after
@@ -171,23 +196,23 @@ impl Router {
     }
 
     async fn admit_or_wait(&self, ask: &Ask<'_>) -> Result<Grant, Refusal> {
-        let (number, answer) = match self.attempt(ask)? {
+        let (rank, answer) = match self.attempt(ask)? {
             Attempt::Granted(grant) => return Ok(grant),
-            Attempt::Waits(number, answer) => (number, answer),
+            Attempt::Waits(rank, answer) => (rank, answer),
         };
         self.shared.joined.notify_one();
-        let mut place = Place { shared: &self.shared, number, answer };
+        let mut place = Place { shared: &self.shared, rank, answer };
         match tokio::time::timeout_at(ask.deadline, &mut place.answer).await {
             Ok(Ok(granted)) => granted,
             // The sender is gone only with the queue itself.
             Ok(Err(_)) => Err(Refusal::NoBackend),
-            Err(_) => Err(Refusal::Deadline),
+            Err(_) => Err(Refusal::Deadline { retry_after_s: self.shared.retry_after_s(ask) }),
         }
     }
 
     fn attempt(&self, ask: &Ask<'_>) -> Result<Attempt, Refusal> {
         let snapshot = self.shared.fleet.snapshot();
-        let wants = ask.wants();
+        let (wants, claim) = (ask.wants(), ask.claim());
         if wants.pool(&snapshot).next().is_none() {
             return Err(Refusal::NoBackend);
         }
@@ -199,32 +224,34 @@ impl Router {
         loop {
             let found = survey(&snapshot, &wants, now);
             let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
-            let Some(backend) = pick(&free, &mut desk.rng) else {
+            let Some(backend) = desk.gauges.choose(&free, &ask.scope.model, &claim, now) else {
                 let on = found.wait_for();
                 if on.is_empty() {
                     return Err(Refusal::NoBackend);
                 }
                 let (sender, receiver) = oneshot::channel();
-                let number = desk.queue.join(wants, &on, sender)?;
-                return Ok(Attempt::Waits(number, receiver));
+                let left = micros(ask.deadline.saturating_duration_since(now));
+                let rank = desk.wait((wants, claim), &on, (now, left), sender)?;
+                return Ok(Attempt::Waits(rank, receiver));
             };
             // Whoever waits for this backend came before; afterwards it may have no room left.
             desk.serve(&snapshot, backend.id(), now);
             if has_room(backend) {
-                let ticket = backend.runtime.enter(now);
-                let backend = Arc::clone(backend);
-                return Ok(Attempt::Granted(Grant { backend, ticket }));
+                let rank = desk.queue.rank(&claim);
+                desk.queue.pass(&rank);
+                return Ok(Attempt::Granted(desk.grant(backend, claim, now)));
             }
         }
     }
 
     fn permit(&self, grant: Grant, waited: Duration) -> Permit {
-        let (ticket, outcome) = (grant.ticket, Outcome::Cancelled);
+        let Grant { backend, ticket, taken, claim } = grant;
+        let outcome = Outcome::Cancelled;
         Permit {
             shared: Arc::clone(&self.shared),
-            backend: grant.backend,
+            backend,
             waited,
-            state: Mutex::new(Running { ticket, first_byte: false, outcome }),
+            state: Mutex::new(Running { ticket, taken, claim, first_byte: false, outcome }),
         }
     }
 }
@@ -241,18 +268,19 @@ impl Shared {
         let snapshot = self.fleet.snapshot();
         let now = Instant::now();
         let mut desk = self.desk();
+        desk.gauges.follow(&snapshot, now);
         desk.budgets.retain(|scope, _| !snapshot.serving(scope).is_empty());
-        for number in desk.queue.numbers() {
-            let Some(waiter) = desk.queue.get(number) else { continue };
+        for rank in desk.queue.ranks() {
+            let Some(waiter) = desk.queue.get(rank) else { continue };
             let found = survey(&snapshot, &waiter.wants, now);
             let on = found.wait_for();
             if on.is_empty() {
-                if let Some(waiter) = desk.queue.remove(number) {
+                if let Some(waiter) = desk.queue.remove(rank) {
                     // A waiter that left meanwhile needs no answer.
                     let _ = waiter.answer.send(Err(Refusal::NoBackend));
                 }
             } else {
-                desk.queue.move_to(number, &on);
+                desk.queue.move_to(rank, &on);
             }
         }
     }
@@ -270,10 +298,22 @@ impl Shared {
         !desk.queue.is_empty()
     }
 
+    /// When it makes sense for such a request to come again, in seconds.
+    fn retry_after_s(&self, ask: &Ask<'_>) -> u32 {
+        let (snapshot, now) = (self.fleet.snapshot(), Instant::now());
+        let wants = ask.wants();
+        let on: Vec<_> = wants.pool(&snapshot).collect();
+        let desk = self.desk();
+        let ahead = desk.queue.ahead(&ask.scope.model, None);
+        desk.gauges.retry_after_s(&on, ahead, now)
+    }
+
     /// Gives a place back and serves who waits for it.
-    fn release(&self, backend: &Backend, ticket: Ticket, outcome: &Outcome, first_byte: bool) {
+    fn release(&self, backend: &Backend, running: &Running) {
         let mut desk = self.desk();
-        backend.runtime.leave(ticket, outcome, first_byte);
+        let Running { ticket, taken, claim, first_byte, outcome } = running;
+        backend.runtime.leave(*ticket, outcome, *first_byte);
+        desk.gauges.leave(backend.id(), *taken, claim, outcome, Instant::now());
         if desk.queue.is_wanted(backend.id()) {
             desk.serve(&self.fleet.snapshot(), backend.id(), Instant::now());
         }
@@ -288,14 +328,54 @@ impl Desk {
         }
     }
 
+    /// Puts a request in line, where the wait is not in vain: `left` microseconds from `now`.
+    fn wait(
+        &mut self,
+        who: (Wants, Claim),
+        on: &[&Arc<Backend>],
+        (now, left): (Instant, u64),
+        answer: oneshot::Sender<Result<Grant, Refusal>>,
+    ) -> Result<Rank, Refusal> {
+        let (model, claim) = (who.0.scope.model.clone(), who.1);
+        let rank = self.queue.rank(&claim);
+        let ahead = self.queue.ahead(&model, Some(&rank));
+        if self.gauges.wait_us(on, ahead, now).is_some_and(|wait| is_in_vain(wait, left)) {
+            self.queue.forgo(&rank, &claim);
+            let retry_after_s = self.gauges.retry_after_s(on, ahead, now);
+            return Err(Refusal::Hopeless { retry_after_s });
+        }
+        let all = self.queue.ahead(&model, None);
+        let full = Refusal::QueueFull { retry_after_s: self.gauges.retry_after_s(on, all, now) };
+        match self.queue.join(rank, who, on, answer) {
+            Ok(None) => Ok(rank),
+            Ok(Some(gone)) => {
+                // One that left meanwhile needs no answer.
+                let _ = gone.answer.send(Err(full));
+                Ok(rank)
+            }
+            Err(Full) => {
+                self.queue.forgo(&rank, &claim);
+                Err(full)
+            }
+        }
+    }
+
+    /// A place on a backend that has room.
+    fn grant(&mut self, backend: &Arc<Backend>, claim: Claim, now: Instant) -> Grant {
+        debug_assert!(backend.is_open() && backend.runtime.health() == Health::Up);
+        let ticket = backend.runtime.enter(now);
+        let taken = self.gauges.enter(backend.id(), &claim, now);
+        Grant { backend: Arc::clone(backend), ticket, taken, claim }
+    }
+
     /// Hands the free places of one backend to those who wait for it, in order.
     fn serve(&mut self, snapshot: &Snapshot, id: &BackendId, now: Instant) {
         let Some(backend) = snapshot.backend(id) else { return };
         let mut passed = None;
         let mut hopeless: Option<Wants> = None;
         while has_room(backend) {
-            let Some((number, waiter)) = self.queue.next_for(id, passed) else { return };
-            passed = Some(number);
+            let Some((rank, waiter)) = self.queue.next_for(id, passed) else { return };
+            passed = Some(rank);
             // Those who want the same meet the same answer.
             if hopeless.as_ref() == Some(&waiter.wants) {
                 continue;
@@ -305,11 +385,12 @@ impl Desk {
                 hopeless = Some(waiter.wants.clone());
                 continue;
             }
-            let Some(waiter) = self.queue.remove(number) else { continue };
-            let ticket = backend.runtime.enter(now);
-            let grant = Grant { backend: Arc::clone(backend), ticket };
+            let Some(waiter) = self.queue.take(rank) else { continue };
+            let grant = self.grant(backend, waiter.claim, now);
             if let Err(Ok(unwanted)) = waiter.answer.send(Ok(grant)) {
-                unwanted.backend.runtime.leave(unwanted.ticket, &Outcome::Cancelled, false);
+                let Grant { backend, ticket, taken, claim } = unwanted;
+                backend.runtime.leave(ticket, &Outcome::Cancelled, false);
+                self.gauges.leave(backend.id(), taken, &claim, &Outcome::Cancelled, now);
             }
         }
     }
@@ -335,6 +416,8 @@ impl Permit {
         if !state.first_byte {
             state.first_byte = true;
             self.backend.runtime.first_byte(&mut state.ticket, ttft);
+            let mut desk = self.shared.desk();
+            desk.gauges.begun(self.backend.id(), &mut state.taken, micros(ttft), Instant::now());
         }
     }
 
@@ -352,18 +435,21 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.shared.release(&self.backend, state.ticket, &state.outcome, state.first_byte);
+        self.shared.release(&self.backend, state);
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let removed = self.shared.desk().queue.remove(self.number);
+        let removed = self.shared.desk().queue.remove(self.rank);
         if removed.is_none()
             // Served while leaving: the place was handed over and never taken.
             && let Ok(Ok(grant)) = self.answer.try_recv()
         {
-            self.shared.release(&grant.backend, grant.ticket, &Outcome::Cancelled, false);
+            let Grant { backend, ticket, taken, claim } = grant;
+            let outcome = Outcome::Cancelled;
+            let unused = Running { ticket, taken, claim, first_byte: false, outcome };
+            self.shared.release(&backend, &unused);
         }
     }
 }

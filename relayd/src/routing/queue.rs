@@ -1,8 +1,9 @@
-//! Requests that wait for a backend, in the order they came.
+//! Requests that wait for a backend: classes in order, customers by the work they asked for.
 //!
 //! A waiter is registered with every backend that could take it, and the first of them that has
-//! room takes it; it is charged to one of them, whose bound it counts against. The queue knows
-//! order and bounds only: who may take whom is decided by its owner.
+//! room takes it; it is charged to one of them, whose bound it counts against. Where there is no
+//! room, whoever came last of a lower class gives way. The queue knows order and bounds only: who
+//! may take whom is decided by its owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Refusal;
-use super::ask::Wants;
-use crate::domain::BackendId;
+use super::ask::{Claim, Wants};
+use crate::balance::{Class, Rank, Shares, Taken};
+use crate::domain::{BackendId, ModelName};
 use crate::fleet::{Backend, Ticket};
 
 /// A place on a backend, taken and not yet handed over. Plain data: whoever holds it must give it
@@ -21,12 +23,15 @@ use crate::fleet::{Backend, Ticket};
 pub(super) struct Grant {
     pub(super) backend: Arc<Backend>,
     pub(super) ticket: Ticket,
+    pub(super) taken: Taken,
+    pub(super) claim: Claim,
 }
 
 /// One request that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) wants: Wants,
+    pub(super) claim: Claim,
     pub(super) answer: oneshot::Sender<Result<Grant, Refusal>>,
     on: Vec<BackendId>,
     charged: Arc<Backend>,
@@ -35,58 +40,108 @@ pub(super) struct Waiter {
 /// All that wait. Bounded by the sum of the backends' queue limits.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    next: u64,
-    waiters: BTreeMap<u64, Waiter>,
-    by_backend: HashMap<BackendId, BTreeSet<u64>>,
+    shares: Shares,
+    waiters: BTreeMap<Rank, Waiter>,
+    by_backend: HashMap<BackendId, BTreeSet<Rank>>,
+    /// Waiters of a class that are charged to a backend.
+    by_class: HashMap<(BackendId, Class), u32>,
 }
 
+/// There is no room in the queue, and nobody who would have to give way.
+#[derive(Debug)]
+pub(super) struct Full;
+
 impl Queue {
-    /// Appends a waiter; `on` are the backends that may take it. Gives its number, or refuses it
-    /// when none of them may be waited for any more.
-    pub(super) fn join(
-        &mut self,
-        wants: Wants,
-        on: &[&Arc<Backend>],
-        answer: oneshot::Sender<Result<Grant, Refusal>>,
-    ) -> Result<u64, Refusal> {
-        let charged = Arc::clone(roomiest(on).ok_or(Refusal::QueueFull)?);
-        let number = self.next;
-        self.next += 1;
-        let mut waiter = Waiter { wants, answer, on: Vec::with_capacity(on.len()), charged };
-        self.register(number, &mut waiter, on);
-        self.waiters.insert(number, waiter);
-        Ok(number)
+    /// The place in line of a request that comes now. Its customer is charged for it: it has to
+    /// [join](Self::join), [pass](Self::pass) or be [forgone](Self::forgo).
+    pub(super) fn rank(&mut self, claim: &Claim) -> Rank {
+        self.shares.join(claim.class, claim.customer, &claim.demand)
     }
 
-    /// Takes a waiter out.
-    pub(super) fn remove(&mut self, number: u64) -> Option<Waiter> {
-        let mut waiter = self.waiters.remove(&number)?;
-        self.unregister(number, &mut waiter);
+    /// It goes without waiting.
+    pub(super) fn pass(&mut self, rank: &Rank) {
+        self.shares.served(rank);
+    }
+
+    /// It does not go.
+    pub(super) fn forgo(&mut self, rank: &Rank, claim: &Claim) {
+        self.shares.left(rank, claim.customer, &claim.demand);
+    }
+
+    /// Puts a waiter at its place; `on` are the backends that may take it. Gives whoever has to
+    /// leave for it.
+    pub(super) fn join(
+        &mut self,
+        rank: Rank,
+        (wants, claim): (Wants, Claim),
+        on: &[&Arc<Backend>],
+        answer: oneshot::Sender<Result<Grant, Refusal>>,
+    ) -> Result<Option<Waiter>, Full> {
+        let (charged, gone) = match self.roomiest(on, claim.class) {
+            Some(charged) => (Arc::clone(charged), None),
+            None => {
+                let last = self.last_below(on, claim.class).ok_or(Full)?;
+                let gone = self.remove(last).ok_or(Full)?;
+                (Arc::clone(&gone.charged), Some(gone))
+            }
+        };
+        let waiting = Vec::with_capacity(on.len());
+        let mut waiter = Waiter { wants, claim, answer, on: waiting, charged };
+        self.register(rank, &mut waiter, on);
+        self.waiters.insert(rank, waiter);
+        Ok(gone)
+    }
+
+    /// Takes out a waiter who is served.
+    pub(super) fn take(&mut self, rank: Rank) -> Option<Waiter> {
+        let mut waiter = self.waiters.remove(&rank)?;
+        self.unregister(rank, &mut waiter);
+        self.shares.served(&rank);
+        Some(waiter)
+    }
+
+    /// Takes out a waiter who is not served.
+    pub(super) fn remove(&mut self, rank: Rank) -> Option<Waiter> {
+        let mut waiter = self.waiters.remove(&rank)?;
+        self.unregister(rank, &mut waiter);
+        self.shares.left(&rank, waiter.claim.customer, &waiter.claim.demand);
         Some(waiter)
     }
 
     /// Registers a waiter anew after the fleet changed, at its old place. It is not refused for
     /// lack of room: it was let in once.
-    pub(super) fn move_to(&mut self, number: u64, on: &[&Arc<Backend>]) {
-        let Some(mut waiter) = self.waiters.remove(&number) else { return };
-        self.unregister(number, &mut waiter);
-        if let Some(charged) = roomiest(on).or_else(|| on.first().copied()) {
+    pub(super) fn move_to(&mut self, rank: Rank, on: &[&Arc<Backend>]) {
+        let Some(mut waiter) = self.waiters.remove(&rank) else { return };
+        self.unregister(rank, &mut waiter);
+        let charged = self.roomiest(on, rank.class()).or_else(|| on.first().copied());
+        if let Some(charged) = charged {
             waiter.charged = Arc::clone(charged);
         }
-        self.register(number, &mut waiter, on);
-        self.waiters.insert(number, waiter);
+        self.register(rank, &mut waiter, on);
+        self.waiters.insert(rank, waiter);
     }
 
-    /// The first waiter after number `after` that this backend may take.
+    /// The first waiter after `after` that this backend may take.
     pub(super) fn next_for(
         &self,
         backend: &BackendId,
-        after: Option<u64>,
-    ) -> Option<(u64, &Waiter)> {
+        after: Option<Rank>,
+    ) -> Option<(Rank, &Waiter)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let numbers = self.by_backend.get(backend)?;
-        let number = numbers.range((from, Bound::Unbounded)).next()?;
-        self.waiters.get(number).map(|waiter| (*number, waiter))
+        let ranks = self.by_backend.get(backend)?;
+        let rank = ranks.range((from, Bound::Unbounded)).next()?;
+        self.waiters.get(rank).map(|waiter| (*rank, waiter))
+    }
+
+    /// Work of those who wait for a model before a place in line; of all of them without one. Looks
+    /// at each: at most the sum of the queues' bounds.
+    pub(super) fn ahead(&self, model: &ModelName, before: Option<&Rank>) -> u64 {
+        let until = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let waiters = self.waiters.range((Bound::Unbounded, until)).map(|(_, waiter)| waiter);
+        waiters
+            .filter(|waiter| waiter.wants.scope.model == *model)
+            .map(|waiter| waiter.claim.demand.work())
+            .fold(0, u64::saturating_add)
     }
 
     /// Whether anybody waits for this backend.
@@ -100,41 +155,82 @@ impl Queue {
     }
 
     /// All that wait, in order.
-    pub(super) fn numbers(&self) -> Vec<u64> {
+    pub(super) fn ranks(&self) -> Vec<Rank> {
         self.waiters.keys().copied().collect()
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<&Waiter> {
-        self.waiters.get(&number)
+    pub(super) fn get(&self, rank: Rank) -> Option<&Waiter> {
+        self.waiters.get(&rank)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
 
-    fn register(&mut self, number: u64, waiter: &mut Waiter, on: &[&Arc<Backend>]) {
+    fn register(&mut self, rank: Rank, waiter: &mut Waiter, on: &[&Arc<Backend>]) {
         waiter.charged.runtime.queue_changed(true);
+        *self.by_class.entry((waiter.charged.id().clone(), rank.class())).or_default() += 1;
         for backend in on {
             waiter.on.push(backend.id().clone());
-            self.by_backend.entry(backend.id().clone()).or_default().insert(number);
+            self.by_backend.entry(backend.id().clone()).or_default().insert(rank);
         }
     }
 
-    fn unregister(&mut self, number: u64, waiter: &mut Waiter) {
+    fn unregister(&mut self, rank: Rank, waiter: &mut Waiter) {
         waiter.charged.runtime.queue_changed(false);
+        let class = (waiter.charged.id().clone(), rank.class());
+        if let Some(count) = self.by_class.get_mut(&class) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_class.remove(&class);
+            }
+        }
         for id in waiter.on.drain(..) {
-            let Some(numbers) = self.by_backend.get_mut(&id) else { continue };
-            numbers.remove(&number);
-            if numbers.is_empty() {
+            let Some(ranks) = self.by_backend.get_mut(&id) else { continue };
+            ranks.remove(&rank);
+            if ranks.is_empty() {
                 self.by_backend.remove(&id);
             }
         }
     }
+
+    /// The backend with the most room in its queue, for a class; `None` when all are full.
+    fn roomiest<'a>(&self, on: &[&'a Arc<Backend>], class: Class) -> Option<&'a Arc<Backend>> {
+        let room = |backend: &Backend| {
+            let free = backend.spec.queue_limit.saturating_sub(backend.runtime.queued());
+            free.min(self.left_of_share(backend, class))
+        };
+        on.iter().copied().filter(|backend| room(backend) > 0).max_by_key(|backend| room(backend))
+    }
+
+    /// What a class may still add to a backend's queue, whatever the others hold of it.
+    fn left_of_share(&self, backend: &Backend, class: Class) -> u32 {
+        let held = self.by_class.get(&(backend.id().clone(), class)).copied().unwrap_or(0);
+        share(backend.spec.queue_limit, class).saturating_sub(held)
+    }
+
+    /// Whoever would be served last of those below a class whose going makes room for one of it.
+    fn last_below(&self, on: &[&Arc<Backend>], class: Class) -> Option<Rank> {
+        let makes_room = |rank: &Rank| {
+            let charged = self.waiters.get(rank).map(|waiter| &waiter.charged);
+            charged.is_some_and(|charged| {
+                let asked = on.iter().any(|backend| backend.id() == charged.id());
+                asked && self.left_of_share(charged, class) > 0
+            })
+        };
+        let last = |backend: &&Arc<Backend>| {
+            let below = self.by_backend.get(backend.id())?.iter().rev();
+            below.take_while(|rank| rank.class() < class).find(|rank| makes_room(rank)).copied()
+        };
+        on.iter().filter_map(last).max()
+    }
 }
 
-/// The backend with the most room in its queue; `None` when all are full.
-fn roomiest<'a>(on: &[&'a Arc<Backend>]) -> Option<&'a Arc<Backend>> {
-    let room =
-        |backend: &Backend| backend.spec.queue_limit.saturating_sub(backend.runtime.queued());
-    on.iter().copied().filter(|backend| room(backend) > 0).max_by_key(|backend| room(backend))
+/// The part of a queue that a class may fill.
+fn share(limit: u32, class: Class) -> u32 {
+    match class {
+        Class::Batch => limit.div_ceil(4),
+        Class::Free => limit.div_ceil(2),
+        Class::Standard | Class::Priority => limit,
+    }
 }

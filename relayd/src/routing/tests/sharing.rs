@@ -1,0 +1,177 @@
+//! Who goes first when there is not enough for all, and who is told to come again.
+
+use super::*;
+use crate::balance::{Class, Demand};
+
+/// A request of a customer, as heavy as it is said to be.
+fn ask(router: &Router, customer: u64, class: Class, output_tokens: u64) -> Admission {
+    ask_until(router, customer, class, output_tokens, later())
+}
+
+fn ask_until(
+    router: &Router,
+    customer: u64,
+    class: Class,
+    output_tokens: u64,
+    deadline: Instant,
+) -> Admission {
+    let (router, scope) = (router.clone(), scope("direct.openai.m"));
+    let demand = Demand { input_tokens: 10, output_tokens };
+    Box::pin(async move {
+        let ask = Ask { customer, class, demand, ..Ask::new(&scope, &[], deadline) };
+        router.admit(&ask).await
+    })
+}
+
+fn one_at_a_time(queue_limit: u32) -> Router {
+    let spec = BackendSpec { max_concurrency: 1, queue_limit, ..spec("a") };
+    Router::new(fleet(vec![spec]), 1)
+}
+
+/// Serves one after another; who, in order.
+async fn served<T: Copy>(running: Permit, waiting: &mut Vec<(T, Admission)>) -> Vec<T> {
+    let mut order = Vec::new();
+    let mut running = Some(running);
+    while let Some(permit) = running.take() {
+        permit.report(ok());
+        drop(permit);
+        // A task may hear of a hundred and some answers before it has to give way.
+        tokio::task::yield_now().await;
+        waiting.retain_mut(|(who, admission)| match poll(admission) {
+            Some(granted) => {
+                order.push(*who);
+                running = Some(granted.unwrap());
+                false
+            }
+            None => true,
+        });
+    }
+    order
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_heavy_customer_does_not_keep_a_hundred_light_ones_waiting() {
+    const HEAVY: u64 = 0;
+    let router = one_at_a_time(2_000);
+    let running = poll(&mut ask(&router, HEAVY, Class::Standard, 100)).unwrap().unwrap();
+    let mut waiting: Vec<(u64, Admission)> = Vec::new();
+    let mut join = |customer: u64, tokens: u64| {
+        let mut admission = ask(&router, customer, Class::Standard, tokens);
+        assert!(poll(&mut admission).is_none());
+        waiting.push((customer, admission));
+    };
+    // A thousand long ones, and then a short one of each of the others.
+    (0..1_000).for_each(|_| join(HEAVY, 100));
+    (1..=100).for_each(|customer| join(customer, 10));
+    let order = served(running, &mut waiting).await;
+    assert_eq!(order.len(), 1_100);
+    let last = order.iter().rposition(|customer| *customer != HEAVY).unwrap();
+    println!("the last of a hundred light ones was served after {last} others");
+    assert!(last <= 101, "the last of the light ones was served after {last} others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn classes_go_in_order_and_the_lowest_give_way_first() {
+    use Class::{Batch, Free, Priority, Standard};
+    let router = one_at_a_time(4);
+    let running = poll(&mut ask(&router, 9, Standard, 1)).unwrap().unwrap();
+    let join = |customer: u64, class| {
+        let mut admission = ask(&router, customer, class, 1);
+        let refused = poll(&mut admission).map(|refused| refused.unwrap_err());
+        (refused, admission)
+    };
+    let full = |refused: &Option<Refusal>| matches!(refused, Some(Refusal::QueueFull { .. }));
+    // Batch fills a quarter of a queue and free callers half of it.
+    let (refused, mut batch) = join(1, Batch);
+    assert!(refused.is_none() && full(&join(1, Batch).0));
+    let (_, mut free_1) = join(2, Free);
+    let (_, mut free_2) = join(3, Free);
+    assert!(full(&join(2, Free).0), "full for its class and for all");
+    let gone = |admission: &mut Admission| full(&poll(admission).map(|gone| gone.unwrap_err()));
+    let (refused, standard_1) = join(4, Standard);
+    assert!(refused.is_none() && !gone(&mut batch), "there is room");
+    let (refused, standard_2) = join(5, Standard);
+    assert!(refused.is_none() && gone(&mut batch) && !gone(&mut free_2));
+    let (refused, priority) = join(6, Priority);
+    assert!(refused.is_none() && gone(&mut free_2) && !gone(&mut free_1));
+    let (refused, more) = join(7, Priority);
+    assert!(refused.is_none() && gone(&mut free_1));
+    let (refused, standard_3) = join(8, Standard);
+    assert!(full(&refused), "nobody below it is left");
+    drop(standard_3);
+    let mut waiting = vec![("s1", standard_1), ("s2", standard_2), ("p1", priority), ("p2", more)];
+    assert_eq!(served(running, &mut waiting).await, ["p1", "p2", "s1", "s2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_vain_is_refused_at_once_with_the_time_it_would_take() {
+    let router = one_at_a_time(1_000);
+    // It shows how fast it works: ten seconds for each of these.
+    let permit = poll(&mut ask(&router, 1, Class::Standard, 100)).unwrap().unwrap();
+    tokio::time::advance(10 * S).await;
+    permit.report(ok());
+    drop(permit);
+    let running = poll(&mut ask(&router, 1, Class::Standard, 100)).unwrap().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut admission = ask(&router, 1, Class::Standard, 100);
+        assert!(poll(&mut admission).is_none());
+        waiting.push(admission);
+    }
+    // Thirty seconds of work are before it, and it has five.
+    let mut hurried = ask_until(&router, 1, Class::Standard, 100, Instant::now() + 5 * S);
+    let refused = poll(&mut hurried).unwrap().unwrap_err();
+    assert_eq!(refused, Refusal::Hopeless { retry_after_s: 30 });
+    assert_eq!(refused.fault().retry_after_s, Some(30));
+    // Another customer is before most of that, and a patient one may wait.
+    let mut other = ask_until(&router, 2, Class::Standard, 100, Instant::now() + 15 * S);
+    assert!(poll(&mut other).is_none());
+    let mut patient = ask(&router, 1, Class::Standard, 100);
+    assert!(poll(&mut patient).is_none());
+    drop(running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_and_a_prompts_head_stay_where_they_were() {
+    let specs = ["a", "b", "c", "d"].map(spec);
+    let router = Router::new(fleet(specs.to_vec()), 1);
+    let m = scope("direct.openai.m");
+    let at = async |prefix, session| {
+        let demand = Demand { input_tokens: 2_000, output_tokens: 10 };
+        let ask = Ask { demand, prefix, session, ..Ask::new(&m, &[], later()) };
+        let permit = router.admit(&ask).await.unwrap();
+        permit.report(ok());
+        permit.backend().id().to_string()
+    };
+    let mut homes = std::collections::BTreeSet::new();
+    for key in 0..40 {
+        let (by_prefix, by_session) = (at(Some(key), None).await, at(None, Some(key)).await);
+        for _ in 0..3 {
+            assert_eq!(at(Some(key), None).await, by_prefix);
+            assert_eq!(at(Some(key + 1_000), Some(key)).await, by_session, "whatever the prompt");
+        }
+        homes.insert(by_prefix);
+    }
+    assert_eq!(homes.len(), 4, "all of them are home to some: {homes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_changed_while_requests_run() {
+    let weigh = |name, weight| BackendSpec { weight, ..spec(name) };
+    let router = Router::new(fleet(vec![weigh("a", 300), weigh("b", 100)]), 3);
+    let m = scope("direct.openai.m");
+    let on_a = async || {
+        let mut count = 0;
+        for _ in 0..1_000 {
+            let permit = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
+            count += usize::from(permit.backend().id() == &id("a"));
+            permit.report(ok());
+        }
+        count
+    };
+    assert!((700..=800).contains(&on_a().await), "by weight");
+    router.set_policies(HashMap::from([("m".parse().unwrap(), Policy::RoundRobin)]));
+    assert_eq!(on_a().await, 500);
+    router.set_policies(HashMap::from([("other".parse().unwrap(), Policy::RoundRobin)]));
+    assert!((700..=800).contains(&on_a().await));
+}
