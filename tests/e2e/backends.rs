@@ -73,6 +73,41 @@ async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_models_policy_is_changed_while_it_serves() {
+    let engines = [Scripted::start(tokens(1)).unwrap(), Scripted::start(tokens(1)).unwrap()];
+    let urls = [engines[0].url.as_str(), engines[1].url.as_str()];
+    let relay = RelayOptions::over(&urls).start().unwrap();
+    let caller = Caller::of(&relay);
+    let shown = relay.admin(&["models", "show", MODEL]).unwrap();
+    assert_eq!((&shown["policy"], &shown["policy_version"]), (&"predictive".into(), &0.into()));
+    // The same prompt stays where it is warm.
+    let counts = || [engines[0].requests(), engines[1].requests()];
+    let ask = async |times: usize| {
+        let before = counts();
+        for _ in 0..times {
+            let body = Route::Openai.body(MODEL, 4, false);
+            assert_eq!(caller.chat(Route::Openai, &body).await.unwrap().status, 200);
+        }
+        let after = counts();
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let at_home = ask(20).await;
+    assert!(at_home.contains(&20), "{at_home:?}");
+    let wrong = relay.admin(&["models", "policy", MODEL, "best"]).unwrap_err().to_string();
+    assert!(wrong.contains("round-robin"), "it names what there is: {wrong}");
+    let set = relay.admin(&["models", "policy", MODEL, "round-robin"]).unwrap();
+    assert_eq!((&set["policy"], &set["policy_version"]), (&"round-robin".into(), &1.into()));
+    eventually("the policy to be followed", async || Ok((ask(2).await == [1, 1]).then_some(())))
+        .await
+        .unwrap();
+    assert_eq!(ask(20).await, [10, 10]);
+    let told = relay.admin(&["events", "list", "--subject", MODEL]).unwrap();
+    assert!(told.to_string().contains("model.policy_changed"), "{told}");
+    let audit = relay.admin(&["audit", "list", "--object", MODEL]).unwrap();
+    assert_eq!(audit["entries"][0]["action"], "ModelsService/SetModelPolicy", "{audit}");
+}
+
+#[tokio::test]
 async fn a_cordon_turns_traffic_away_and_a_drain_says_when_it_is_empty() {
     let gap = Duration::from_millis(20);
     let one = Scripted::start(Script::Tokens { count: 4000, gap }).unwrap();

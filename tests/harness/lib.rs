@@ -7,6 +7,8 @@ mod agent;
 #[path = "../engines/anthropic.rs"]
 pub mod anthropic;
 /// A collector of traces.
+#[path = "../bench/mod.rs"]
+pub mod bench;
 #[path = "../engines/collector.rs"]
 pub mod collector;
 mod http;

@@ -211,6 +211,7 @@ pub(super) fn backend(backend: &Backend) -> proto::Backend {
         Health::Down { reason } => reason,
         Health::Unknown | Health::Up | Health::Loading => String::new(),
     };
+    let load = backend.runtime.engine_load().map(|(load, _)| load).unwrap_or_default();
     proto::Backend {
         backend_id: spec.id.to_string(),
         provider_id: spec
@@ -236,6 +237,10 @@ pub(super) fn backend(backend: &Backend) -> proto::Backend {
         requests: view.requests,
         failures: view.failures,
         recent_failures_ppm: view.recent_failures_ppm,
+        engine_running: load.running,
+        engine_waiting: load.waiting,
+        kv_cache_milli: load.kv_milli,
+        loaded_models: load.loaded,
         tokens_out: view.tokens_out,
         models: spec
             .models

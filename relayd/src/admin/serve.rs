@@ -280,6 +280,7 @@ impl Services {
                 store: store.clone(),
                 catalogue: catalogue.clone(),
                 fleet: fleet.clone(),
+                changes: changes.clone(),
             },
             catalogue: CatalogueDocuments {
                 catalogue: catalogue.clone(),

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use crate::balance::Policy;
 use crate::catalogue::{self, Catalogue, CatalogueSnapshot};
 use crate::domain::{BackendId, ModelName, Ncr, ProviderId, Source, TokenizerSource};
 use crate::engines::{AgentAddress, Engine, EngineKind, EngineSpec};
 use crate::events::{EventKind, Events, Severity};
 use crate::fleet::{BackendSpec, Fleet, FleetEvent, Intake, ServedModel, Trust, What};
-use crate::store::{IntakeRow, ProviderLimits, Store, StoreError};
+use crate::routing::{POLICY_SETTING, Router};
+use crate::store::{Counter, IntakeRow, ProviderLimits, Store, StoreError};
 use crate::tokenizer::{Tokenizers, Wanted};
 
 /// Applies the catalogue's backends to the fleet, now and at every change, until `stop`.
@@ -109,6 +112,48 @@ pub(super) async fn apply(
         tracing::error!(%error, "the fleet stays as it was");
     }
     Ok(())
+}
+
+/// Time between two looks at whether a model's policy was changed, here or elsewhere.
+const POLICIES_EVERY: Duration = Duration::from_millis(500);
+
+/// Has the router choose by the policies that are stored, now and at every change, until `stop`.
+pub(super) async fn policies(store: Store, router: Router, stop: CancellationToken) {
+    let mut seen = None;
+    loop {
+        match policies_once(&store, &router, seen).await {
+            Ok(counter) => seen = Some(counter),
+            Err(error) => tracing::debug!(%error, "policies cannot be read now"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLICIES_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn policies_once(
+    store: &Store,
+    router: &Router,
+    seen: Option<i64>,
+) -> Result<i64, StoreError> {
+    // The counter first: a change while they are read is read once more.
+    let counter = store.counter(Counter::Settings).await?;
+    if seen != Some(counter) {
+        let stored = store.settings(POLICY_SETTING).await?;
+        let known = stored.iter().filter_map(|(model, set)| {
+            let read = (model.parse::<ModelName>().ok()?, set.value.parse::<Policy>().ok());
+            match read {
+                (model, Some(policy)) => Some((model, policy)),
+                (model, None) => {
+                    tracing::error!(%model, policy = set.value, "a stored policy is not known to this build");
+                    None
+                }
+            }
+        });
+        router.set_policies(known.collect());
+    }
+    Ok(counter)
 }
 
 /// The models whose rows name a tokenizer, with the engine where that is one of the operator's own.

@@ -196,6 +196,8 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
     tasks.spawn("catalogue", Weight::Critical, done(catalogue.watch(stop.clone())));
     tasks.spawn("providers", Weight::Critical, done(providers.follow(stop.clone())));
     tasks.spawn("identity", Weight::Critical, done(identity.watch(stop.clone())));
+    let policies = follow::policies(parts.store.clone(), router.clone(), stop.clone());
+    tasks.spawn("policies", Weight::Critical, done(policies));
     let (probing, routing) = (stop.clone(), stop.clone());
     tasks.spawn("probes", Weight::Critical, done(async move { fleet.run(probing).await }));
     tasks.spawn("router", Weight::Critical, done(async move { router.run(routing).await }));

@@ -95,6 +95,8 @@ pub enum EventKind {
     KeyToppedUp,
     /// The catalogue changed.
     CatalogueApplied,
+    /// Another policy chooses among a model's backends.
+    ModelPolicy,
     /// An operator was made.
     OperatorCreated,
     /// An operator's token was withdrawn.
@@ -121,7 +123,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -167,6 +169,7 @@ impl EventKind {
         Self::KeyDeleted,
         Self::KeyToppedUp,
         Self::CatalogueApplied,
+        Self::ModelPolicy,
         Self::OperatorCreated,
         Self::OperatorRevoked,
         Self::RateLimited,
@@ -229,6 +232,7 @@ impl EventKind {
             Self::KeyDeleted => "key.deleted",
             Self::KeyToppedUp => "key.topped_up",
             Self::CatalogueApplied => "catalogue.applied",
+            Self::ModelPolicy => "model.policy_changed",
             Self::OperatorCreated => "operator.created",
             Self::OperatorRevoked => "operator.revoked",
             Self::RateLimited => "rate.limited",

@@ -48,6 +48,9 @@ use queue::{Full, Grant, Queue};
 /// breaker that half-opens, a busy backend that is free again) gives no notice.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// What the stored keys of models' policies begin with; the model's name follows.
+pub const POLICY_SETTING: &str = "routing.policy.";
+
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -1,11 +1,17 @@
 //! Small facts that outlive the process: a secret's version, the last check, what was seeded.
 
+use std::collections::BTreeMap;
+
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use super::Store;
 use super::error::StoreError;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_put};
+
+/// Most settings that are read at once: one a model.
+const SETTINGS_MAX: i64 = 10_000;
 
 /// A setting and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,26 @@ impl Store {
             .await?;
         row.map(|row| Ok(Setting { value: row.text("v")?, version: row.count("version")? }))
             .transpose()
+    }
+
+    /// The settings whose keys begin so, by what follows; at most [`SETTINGS_MAX`].
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn settings(&self, prefix: &str) -> Result<BTreeMap<String, Setting>, StoreError> {
+        // Keys are ASCII; no character of them sorts after this one.
+        let rows = sqlx::query(
+            "select k, v, version from setting where k >= $1 and k < $1 || '~' order by k limit $2",
+        )
+        .bind(prefix)
+        .bind(SETTINGS_MAX)
+        .fetch_all(self.reader())
+        .await?;
+        let read = |row: &AnyRow| {
+            let rest = row.text("k")?.strip_prefix(prefix).unwrap_or_default().to_owned();
+            Ok((rest, Setting { value: row.text("v")?, version: row.count("version")? }))
+        };
+        rows.iter().map(read).collect()
     }
 }
 

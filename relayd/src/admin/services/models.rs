@@ -1,21 +1,32 @@
 //! The catalogue's models and tiers.
 
+use std::collections::BTreeMap;
+
 use relay_proto::admin::v1 as proto;
 use relay_proto::admin::v1::models_service_server::ModelsService;
 use tonic::{Request, Response, Status};
 
+use crate::admin::auth::Caller;
+use crate::admin::change::{Changes, Reason, Wish, split};
 use crate::admin::error::status;
 use crate::admin::{convert, page};
+use crate::balance::{Policy, UnknownPolicy};
 use crate::catalogue::{Catalogue, Listing};
-use crate::domain::{Code, Fault};
+use crate::domain::{Code, Fault, FieldError};
+use crate::events::EventKind;
 use crate::fleet::{Fleet, StateWord};
-use crate::store::Store;
+use crate::routing::POLICY_SETTING;
+use crate::store::{Change, Setting, Store};
 
 pub(in crate::admin) struct Models {
     pub(in crate::admin) store: Store,
     pub(in crate::admin) catalogue: Catalogue,
     pub(in crate::admin) fleet: Fleet,
+    pub(in crate::admin) changes: Changes,
 }
+
+/// The policies that were set, by model.
+type Policies = BTreeMap<String, Setting>;
 
 #[tonic::async_trait]
 impl ModelsService for Models {
@@ -34,7 +45,8 @@ impl ModelsService for Models {
         });
         let (rows, next_page_token) =
             page::cut(matching, &asked, |listing| listing.model.name.as_str());
-        let models = rows.into_iter().map(|listing| self.shown(listing)).collect();
+        let policies = self.policies().await.map_err(|fault| status(&fault))?;
+        let models = rows.into_iter().map(|listing| self.shown(listing, &policies)).collect();
         Ok(Response::new(proto::ListModelsResponse { models, next_page_token }))
     }
 
@@ -42,12 +54,17 @@ impl ModelsService for Models {
         &self,
         request: Request<proto::GetModelRequest>,
     ) -> Result<Response<proto::Model>, Status> {
-        let name = &request.get_ref().name;
-        let snapshot = self.catalogue.snapshot();
-        let listing = snapshot.listing(name).ok_or_else(|| {
-            status(&Fault::new(Code::ModelNotFound, "there is no model of that name"))
-        })?;
-        Ok(Response::new(self.shown(listing)))
+        let answer = self.get(&request.get_ref().name).await;
+        answer.map(Response::new).map_err(|fault| status(&fault))
+    }
+
+    async fn set_model_policy(
+        &self,
+        request: Request<proto::SetModelPolicyRequest>,
+    ) -> Result<Response<proto::Model>, Status> {
+        let (caller, request) = split(request)?;
+        let answer = self.set_policy(&caller, request).await;
+        answer.map(Response::new).map_err(|fault| status(&fault))
     }
 
     async fn list_tiers(
@@ -61,8 +78,52 @@ impl ModelsService for Models {
 }
 
 impl Models {
-    fn shown(&self, listing: &Listing) -> proto::Model {
+    async fn policies(&self) -> Result<Policies, Fault> {
+        Ok(self.store.settings(POLICY_SETTING).await?)
+    }
+
+    async fn get(&self, name: &str) -> Result<proto::Model, Fault> {
+        let policies = self.policies().await?;
+        let snapshot = self.catalogue.snapshot();
+        let none = || Fault::new(Code::ModelNotFound, "there is no model of that name");
+        Ok(self.shown(snapshot.listing(name).ok_or_else(none)?, &policies))
+    }
+
+    async fn set_policy(
+        &self,
+        caller: &Caller,
+        request: proto::SetModelPolicyRequest,
+    ) -> Result<proto::Model, Fault> {
+        const ACTION: &str = "ModelsService/SetModelPolicy";
+        let proto::SetModelPolicyRequest { change, model, policy } = request;
+        let wish = Wish::new(caller, change, ACTION, &model, Reason::Free)?;
+        if let Some(made) = self.changes.answered(&wish).await? {
+            return Ok(made);
+        }
+        let policy: Policy = policy.parse().map_err(|unknown: UnknownPolicy| {
+            Fault::validation(vec![FieldError::body("policy", "enum", unknown.to_string())])
+        })?;
+        let before = self.get(&model).await?;
+        let after = proto::Model {
+            policy: policy.to_string(),
+            policy_version: before.policy_version + 1,
+            ..before.clone()
+        };
+        let write = Change::PutSetting {
+            key: format!("{POLICY_SETTING}{model}"),
+            value: policy.to_string(),
+            expected: Some(wish.expected),
+        };
+        let trail = wish.act.record(Some(&before), Some(&after));
+        self.store.write(vec![write], Some(trail)).await?;
+        let text = format!("{model} is routed by {policy}");
+        self.changes.tell(EventKind::ModelPolicy, &wish, &text);
+        Ok(after)
+    }
+
+    fn shown(&self, listing: &Listing, policies: &Policies) -> proto::Model {
         let model = &listing.model;
+        let policy = policies.get(model.name.as_str());
         let fleet = self.fleet.snapshot();
         let serving: Vec<_> =
             fleet.backends().filter(|backend| backend.upstream(&model.name).is_some()).collect();
@@ -79,6 +140,8 @@ impl Models {
             backends: serving.iter().map(|backend| backend.id().to_string()).collect(),
             backends_up: u32::try_from(up).unwrap_or(u32::MAX),
             version: model.version,
+            policy: policy.map_or_else(|| Policy::default().to_string(), |set| set.value.clone()),
+            policy_version: policy.map_or(0, |set| set.version),
         }
     }
 }

@@ -5,7 +5,8 @@ use relay_proto::admin::v1 as proto;
 use relay_proto::admin::v1::models_service_client::ModelsServiceClient;
 
 use super::Problem;
-use super::args::Limit;
+use super::args::{ChangeArgs, Limit};
+use super::change;
 use super::format::Column::{Left, Right};
 use super::format::{Table, or_dash, pairs, time, usd};
 use super::link::Link;
@@ -47,6 +48,15 @@ pub(super) enum ModelsVerb {
         /// The model's name.
         model: String,
     },
+    /// Choose among its backends in another way, from now on.
+    Policy {
+        /// The model's name.
+        model: String,
+        /// predictive, least-load, affinity, two-choices, round-robin or random.
+        policy: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +80,19 @@ pub(super) async fn run(link: &Link, verb: ModelsVerb, show: &mut Show) -> Resul
         ModelsVerb::Show { model } => {
             let answer = client.clone().get_model(proto::GetModelRequest { name: model }).await;
             show.one(&answer.map_err(|status| link.problem(&status))?.into_inner(), detail)
+        }
+        ModelsVerb::Policy { model, policy, change } => {
+            let read = async || {
+                let request = proto::GetModelRequest { name: model.clone() };
+                Ok(client.clone().get_model(request).await?.into_inner().policy_version)
+            };
+            let made = change::update(link, &change, read, async |change| {
+                let (change, model, policy) = (Some(change), model.clone(), policy.clone());
+                let request = proto::SetModelPolicyRequest { change, model, policy };
+                client.clone().set_model_policy(request).await
+            })
+            .await?;
+            show.one(&made, detail)
         }
     }
 }
@@ -125,6 +148,7 @@ fn detail(model: &proto::Model) -> String {
             "backends",
             format!("{} up of: {}", model.backends_up, or_dash(&model.backends.join(", "))),
         ),
+        ("policy", model.policy.clone()),
         ("version", model.version.to_string()),
     ]);
     for price in &model.prices {

@@ -301,6 +301,12 @@ async fn settings_are_versioned(fixture: Fixture) {
     assert_eq!(stale, Err(StoreError::Version { noun: "setting", expected: 1, found: 2 }));
     let found = store.setting("k").await.unwrap().unwrap();
     assert_eq!((found.value.as_str(), found.version), ("b", 2));
+    for key in ["k.a", "k.b~", "l", "k"] {
+        let (key, value, expected) = (key.to_owned(), "v".to_owned(), None);
+        store.write(vec![Change::PutSetting { key, value, expected }], None).await.unwrap();
+    }
+    let under = store.settings("k.").await.unwrap();
+    assert_eq!(under.keys().collect::<Vec<_>>(), ["a", "b~"]);
     store.close().await;
 }
 
