@@ -3,6 +3,8 @@
 //! `cargo run -p relay-tests --bin balance`, with a seed as its argument where another one is
 //! wanted. The same seed prints the same table on every machine.
 
+#![expect(clippy::print_stdout, reason = "a table is what it is for")]
+
 use relay_balance::Policy;
 use relay_tests::bench::{play, traces};
 
