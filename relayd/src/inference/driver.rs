@@ -24,7 +24,7 @@ use crate::ledger::{self, CountSource, Usage, UsageStatus};
 use crate::metering::{Hold, HoldSpec, Settled};
 use crate::observe::{self, End, LiveRequest, NewRequest};
 use crate::rollouts::{Assignment, SampleEnd};
-use crate::routing::{Ask, Permit, Refusal};
+use crate::routing::{Permit, Refusal};
 use crate::telemetry::{names, trace::TraceContext};
 use crate::wire::{ChatRequest, Dialect, Stamp, Timing, Translator};
 
@@ -526,16 +526,6 @@ impl Task {
             tracing::warn!(reported = ?counted.meters, billed = ?meters, "the engine reports more than it was allowed");
         }
         Count { meters, ..counted }
-    }
-
-    /// What routing is asked: one of the backends `only`, none of `exclude`, until `deadline`.
-    pub(super) fn ask<'a>(
-        &'a self,
-        only: Option<&'a Arc<[BackendId]>>,
-        exclude: &'a [BackendId],
-        deadline: Instant,
-    ) -> Ask<'a> {
-        Ask { only, ..self.profile.ask(&self.offer.scope, exclude, deadline) }
     }
 
     /// Until when it may wait for a backend.

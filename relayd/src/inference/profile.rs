@@ -1,8 +1,11 @@
 //! What routing is told of a request: estimates and hashes, nothing of its text. Pure.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::Call;
+use super::driver::Task;
 use super::plan::Ceiling;
 use crate::balance::{Class, Demand, Hasher};
 use crate::domain::{BackendId, Scope};
@@ -55,6 +58,18 @@ impl Profile {
     ) -> Ask<'a> {
         let Self { demand, customer, class, prefix, session } = *self;
         Ask { scope, only: None, exclude, deadline, demand, customer, class, prefix, session }
+    }
+}
+
+impl Task {
+    /// What routing is asked: one of the backends `only`, none of `exclude`, until `deadline`.
+    pub(super) fn ask<'a>(
+        &'a self,
+        only: Option<&'a Arc<[BackendId]>>,
+        exclude: &'a [BackendId],
+        deadline: Instant,
+    ) -> Ask<'a> {
+        Ask { only, ..self.profile.ask(&self.offer.scope, exclude, deadline) }
     }
 }
 
