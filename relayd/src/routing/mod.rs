@@ -57,7 +57,7 @@ pub enum Refusal {
     /// No backend that serves this is up, or all of them were excluded.
     #[error("no provider of this model can take the request")]
     NoBackend,
-    /// All are busy and the queue is full, or it was until somebody of a higher class came.
+    /// All are busy and the queue is full, or somebody came who goes first and it was full.
     #[error("every provider of this model is busy and the queue is full")]
     QueueFull {
         /// When to come again, in seconds.

@@ -2,7 +2,7 @@
 //!
 //! A waiter is registered with every backend that could take it, and the first of them that has
 //! room takes it; it is charged to one of them, whose bound it counts against. Where there is no
-//! room, whoever came last of a lower class gives way. The queue knows order and bounds only: who
+//! room, whoever would be served last gives way to a newcomer who would be served before him. The queue knows order and bounds only: who
 //! may take whom is decided by its owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,7 +80,7 @@ impl Queue {
         let (charged, gone) = match self.roomiest(on, claim.class) {
             Some(charged) => (Arc::clone(charged), None),
             None => {
-                let last = self.last_below(on, claim.class).ok_or(Full)?;
+                let last = self.last_after(on, &rank).ok_or(Full)?;
                 let gone = self.remove(last).ok_or(Full)?;
                 (Arc::clone(&gone.charged), Some(gone))
             }
@@ -209,18 +209,20 @@ impl Queue {
         share(backend.spec.queue_limit, class).saturating_sub(held)
     }
 
-    /// Whoever would be served last of those below a class whose going makes room for one of it.
-    fn last_below(&self, on: &[&Arc<Backend>], class: Class) -> Option<Rank> {
+    /// Whoever would be served last, after a newcomer, and whose going makes room for it: of a lower
+    /// class, or of its own where somebody asked for more than it did.
+    fn last_after(&self, on: &[&Arc<Backend>], newcomer: &Rank) -> Option<Rank> {
+        let class = newcomer.class();
         let makes_room = |rank: &Rank| {
             let charged = self.waiters.get(rank).map(|waiter| &waiter.charged);
             charged.is_some_and(|charged| {
                 let asked = on.iter().any(|backend| backend.id() == charged.id());
-                asked && self.left_of_share(charged, class) > 0
+                asked && (rank.class() == class || self.left_of_share(charged, class) > 0)
             })
         };
         let last = |backend: &&Arc<Backend>| {
-            let below = self.by_backend.get(backend.id())?.iter().rev();
-            below.take_while(|rank| rank.class() < class).find(|rank| makes_room(rank)).copied()
+            let after = self.by_backend.get(backend.id())?.iter().rev();
+            after.take_while(|rank| *rank > newcomer).find(|rank| makes_room(rank)).copied()
         };
         on.iter().filter_map(last).max()
     }

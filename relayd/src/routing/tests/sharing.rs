@@ -71,6 +71,41 @@ async fn one_heavy_customer_does_not_keep_a_hundred_light_ones_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_line_that_one_customer_filled_still_lets_others_in() {
+    const HEAVY: u64 = 0;
+    let router = one_at_a_time(50);
+    let running = poll(&mut ask(&router, HEAVY, Class::Standard, 100)).unwrap().unwrap();
+    let mut waiting: Vec<(u64, Admission)> = Vec::new();
+    for _ in 0..50 {
+        let mut admission = ask(&router, HEAVY, Class::Standard, 100);
+        assert!(poll(&mut admission).is_none());
+        waiting.push((HEAVY, admission));
+    }
+    let more = poll(&mut ask(&router, HEAVY, Class::Standard, 100)).unwrap().unwrap_err();
+    assert!(matches!(more, Refusal::QueueFull { .. }), "it filled the line: {more}");
+    for customer in 1..=40 {
+        let mut admission = ask(&router, customer, Class::Standard, 10);
+        assert!(poll(&mut admission).is_none(), "{customer} is let in");
+        waiting.push((customer, admission));
+    }
+    // The last of the heavy one's made room, and were told so.
+    tokio::task::yield_now().await;
+    let mut told = 0;
+    waiting.retain_mut(|(_, admission)| match poll(admission) {
+        Some(refused) => {
+            assert!(matches!(refused.unwrap_err(), Refusal::QueueFull { .. }));
+            told += 1;
+            false
+        }
+        None => true,
+    });
+    assert_eq!(told, 40);
+    let order = served(running, &mut waiting).await;
+    assert_eq!(order.iter().filter(|customer| **customer == HEAVY).count(), 10);
+    assert_eq!(order.len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
 async fn classes_go_in_order_and_the_lowest_give_way_first() {
     use Class::{Batch, Free, Priority, Standard};
     let router = one_at_a_time(4);
