@@ -28,3 +28,4 @@ mod sdk;
 mod start;
 mod tokens;
 mod traces;
+mod trust;

@@ -360,7 +360,8 @@ async fn a_model_that_nobody_counts_here_is_not_open_to_providers() {
 async fn a_provider_is_billed_by_our_count_whatever_it_claims() {
     let own = Scripted::counting(tokens(3)).unwrap();
     let theirs = Scripted::start(tokens(3)).unwrap();
-    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    // Scored and not suspended: it shall go on claiming.
+    let relay = RelayOptions::over(&[&own.url]).set("TRUST__AUTOMATIC", "false").start().unwrap();
     let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
     approve(&relay, &agent).await;
     cordon_own(&relay);

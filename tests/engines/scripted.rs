@@ -80,6 +80,13 @@ pub enum Script {
     Garbage,
     /// Reports usage that cannot be.
     AbsurdUsage,
+    /// As `Tokens` without a pause, but says that the allowed length was reached.
+    Truncated {
+        /// How many.
+        count: u64,
+    },
+    /// Answers with these words, claimed as one token each four bytes.
+    Says(&'static str),
     /// As `Tokens` without a pause, but claims so many times the tokens of prompt and answer.
     Inflated {
         /// How many.
@@ -288,10 +295,20 @@ fn tokens(script: &Script) -> u64 {
         | Script::NoUsage { count }
         | Script::CumulativeUsage { count }
         | Script::Inflated { count, .. }
+        | Script::Truncated { count }
         | Script::Heavy { count, .. } => *count,
         Script::HangAfter(count) | Script::ResetAfter(count) | Script::EndAfter(count) => *count,
+        Script::Says(text) => (text.len() as u64).div_ceil(WORD.len() as u64),
         Script::ErrorEventEchoing(count, _) | Script::GarbageEchoing(count) => *count,
         _ => 4,
+    }
+}
+
+/// Why it says that the answer ended.
+const fn finish(script: &Script) -> &'static str {
+    match script {
+        Script::Truncated { .. } => "length",
+        _ => "stop",
     }
 }
 
@@ -305,10 +322,13 @@ fn word(script: &Script) -> String {
 
 fn whole(script: &Script) -> Value {
     let count = tokens(script);
-    let text = word(script).repeat(usize::try_from(count).unwrap_or(0));
+    let text = match script {
+        Script::Says(text) => (*text).to_owned(),
+        script => word(script).repeat(usize::try_from(count).unwrap_or(0)),
+    };
     let mut answer = json!({
         "id":"chatcmpl-1","object":"chat.completion","created":1,"model":MODEL,
-        "choices":[{"index":0,"finish_reason":"stop",
+        "choices":[{"index":0,"finish_reason":finish(script),
             "message":{"role":"assistant","content":text}}],
     });
     match script {
@@ -349,7 +369,11 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
         _ => vec![chunk(json!({"role":"assistant","content":""}), Value::Null, None)],
     };
     let word = word(script);
-    for n in 1..=count {
+    if let Script::Says(text) = script {
+        events.push(chunk(json!({"content":text}), Value::Null, None));
+    }
+    let pieces = if matches!(script, Script::Says(_)) { 0 } else { count };
+    for n in 1..=pieces {
         let so_far = cumulative.then(|| usage(n));
         events.push(chunk(json!({"content":word}), Value::Null, so_far));
     }
@@ -365,7 +389,7 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
         }
         _ => {}
     }
-    events.push(chunk(json!({}), json!("stop"), None));
+    events.push(chunk(json!({}), json!(finish(script)), None));
     match script {
         Script::NoUsage { .. } => {}
         Script::AbsurdUsage => events.push(

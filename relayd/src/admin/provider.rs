@@ -4,7 +4,7 @@ use relay_proto::admin::v1 as proto;
 
 use crate::domain::{DeclaredGpu, Ncr, ProviderState};
 use crate::engines::EngineLoad;
-use crate::fleet::{Benchmark, EngineReport, Provider};
+use crate::fleet::{Benchmark, Dimension, EngineReport, Provider, Record};
 use crate::store::{InvitationRow, OfferRow, ProviderLimits};
 
 pub(super) fn provider(found: &Provider) -> proto::Provider {
@@ -45,7 +45,54 @@ pub(super) fn provider(found: &Provider) -> proto::Provider {
         earned_ncr: found.earned.get(),
         models_allowed: allowed(&row.limits),
         price_floor_ncr: row.limits.price_floor.map_or(0, Ncr::get),
+        reputation: Some(reputation(&found.record)),
     }
+}
+
+fn reputation(record: &Record) -> proto::ProviderReputation {
+    let seen = &record.reputation;
+    let score = |dimension: Dimension| {
+        let score = seen.get(dimension);
+        proto::ProviderScore {
+            score: dimension.to_string(),
+            bound_milli: score.bound(),
+            good_milli: thousandths(score.good),
+            bad_milli: thousandths(score.bad),
+        }
+    };
+    proto::ProviderReputation {
+        standing: record.standing.to_string(),
+        rank_milli: seen.rank(),
+        scores: Dimension::ALL.into_iter().map(score).collect(),
+        steps: record
+            .steps
+            .iter()
+            .map(|step| proto::ProviderStep {
+                at_ms: step.at_ms,
+                to: step.to.to_string(),
+                score: step.dimension.to_string(),
+                reason: step.reason.clone(),
+            })
+            .collect(),
+        mishaps: record
+            .mishaps
+            .iter()
+            .map(|mishap| proto::ProviderMishap {
+                at_ms: mishap.at_ms,
+                score: mishap.dimension.to_string(),
+                text: mishap.text.clone(),
+            })
+            .collect(),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a score remembers at most some dozens"
+)]
+fn thousandths(weight: f64) -> u64 {
+    (weight.max(0.0) * 1_000.0).round() as u64
 }
 
 fn allowed(limits: &ProviderLimits) -> Vec<String> {

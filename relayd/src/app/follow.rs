@@ -14,10 +14,18 @@ use crate::catalogue::{self, Catalogue, CatalogueSnapshot};
 use crate::domain::{BackendId, ModelName, Ncr, ProviderId, Source, TokenizerSource};
 use crate::engines::{AgentAddress, Engine, EngineKind, EngineSpec};
 use crate::events::{EventKind, Events, Severity};
-use crate::fleet::{BackendSpec, Fleet, FleetEvent, Intake, ServedModel, Trust, What};
+use crate::fleet::{
+    BackendSpec, Fleet, FleetEvent, Intake, Record, ServedModel, Standing, Trust, What,
+};
 use crate::routing::{POLICY_SETTING, Router};
 use crate::store::{Counter, IntakeRow, ProviderLimits, Store, StoreError};
 use crate::tokenizer::{Tokenizers, Wanted};
+
+/// What a provider on probation keeps of its backends' places, as a divisor.
+const PROBATION_PLACES: u32 = 4;
+
+/// What it keeps of their weights.
+const PROBATION_WEIGHT: u32 = 10;
 
 /// Applies the catalogue's backends to the fleet, now and at every change, until `stop`.
 ///
@@ -71,7 +79,7 @@ pub(super) async fn apply(
         let open = |model: &ModelName| !theirs || tokenizers.get(model).is_some();
         let sold = |model: &ModelName| {
             let all = sources.get(model).into_iter().flatten();
-            let fair = |price| bounds.is_none_or(|bounds| bounds.allow(model, price));
+            let fair = |price| bounds.is_none_or(|(bounds, _)| bounds.allow(model, price));
             all.filter(|(_, price)| fair(*price)).map(|(source, _)| *source).collect::<Vec<_>>()
         };
         let models = row.models.into_iter().filter(|served| open(&served.model));
@@ -82,6 +90,8 @@ pub(super) async fn apply(
                 upstream: served.upstream,
             })
             .filter(|served| bounds.is_none() || !served.sources.is_empty());
+        let probation = bounds.is_some_and(|(_, probation)| *probation);
+        let fewer = |count: u32, part| if probation { count.div_ceil(part) } else { count };
         let trust = match kind {
             _ if theirs => Trust::Provider,
             EngineKind::Commercial => Trust::Commercial,
@@ -96,9 +106,9 @@ pub(super) async fn apply(
             kind,
             credential_file: row.credential_file.map(PathBuf::from),
             models: models.collect(),
-            max_concurrency: row.max_concurrency,
+            max_concurrency: fewer(row.max_concurrency, PROBATION_PLACES),
             queue_limit: row.queue,
-            weight: row.weight,
+            weight: fewer(row.weight, PROBATION_WEIGHT),
             trust,
             intake: match row.intake {
                 IntakeRow::Open => Intake::Open,
@@ -181,11 +191,14 @@ fn wanted(snapshot: &CatalogueSnapshot) -> Vec<Wanted> {
     snapshot.listings().filter_map(named).collect()
 }
 
-/// The bounds of the providers that have any.
-async fn limits(store: &Store) -> Result<BTreeMap<ProviderId, ProviderLimits>, StoreError> {
+/// What bounds each provider: an operator's limits, and whether it is on probation.
+async fn limits(store: &Store) -> Result<BTreeMap<ProviderId, (ProviderLimits, bool)>, StoreError> {
     let rows = store.providers().await?.into_iter();
-    let bounded = rows.filter(|row| row.limits != ProviderLimits::default());
-    Ok(bounded.map(|row| (row.id, row.limits)).collect())
+    let bounds = rows.map(|row| {
+        let probation = Record::read(&row.standing).standing == Standing::Probation;
+        (row.id, (row.limits, probation))
+    });
+    Ok(bounds.collect())
 }
 
 /// The families of routes that each model is sold on, and what a million answer tokens cost there.

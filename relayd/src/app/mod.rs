@@ -23,9 +23,9 @@ pub use error::AppError;
 pub use fleet_tls::FleetTls;
 
 use crate::catalogue::Catalogue;
-use crate::config::{Config, Secret, StoreKind};
+use crate::config::{Config, ScoreBounds, Secret, StoreKind};
 use crate::events::{EventWriter, Events};
-use crate::fleet::{Fleet, Providers};
+use crate::fleet::{Conduct, Fleet, Policy, Providers, Thresholds, Watching};
 use crate::gpu::{LocalHost, Sampler};
 use crate::identity::{Identity, PEPPER_MIN_BYTES, Peppers};
 use crate::inference::{Bounds, Inference};
@@ -128,6 +128,8 @@ impl App {
         let identity = Identity::new(store.clone(), catalogue.clone(), peppers, key_cache);
         let fleet = Fleet::new();
         let tokenizers = Tokenizers::default();
+        let watching = watching(&config);
+        let conduct = watching.conduct.clone();
         let providers = Providers::new(
             store.clone(),
             identity.clone(),
@@ -135,6 +137,7 @@ impl App {
             fleet.clone(),
             tokenizers.clone(),
             events.clone(),
+            watching,
         );
         let rollouts =
             Rollouts::load(store.clone(), events.clone()).await.map_err(AppError::Store)?;
@@ -150,6 +153,7 @@ impl App {
             router.clone(),
             observe.clone(),
             tokenizers.clone(),
+            conduct,
             bounds(&config),
         );
         let parts = Parts {
@@ -247,6 +251,25 @@ fn peppers(config: &Config) -> Result<Peppers, AppError> {
     }
     let newest_first: Vec<&[u8]> = secrets.iter().map(Secret::expose).collect();
     Peppers::new(&newest_first).map_err(|error| AppError::Peppers(error.to_string()))
+}
+
+/// How providers are watched.
+fn watching(config: &Config) -> Watching {
+    let of = |bounds: ScoreBounds| Thresholds {
+        probation: bounds.probation,
+        suspension: bounds.suspension,
+    };
+    let trust = &config.trust;
+    let policy = Policy {
+        automatic: trust.automatic,
+        half_life_ms: i64::from(trust.half_life_days) * 24 * 3_600 * 1_000,
+        availability: of(trust.availability),
+        latency: of(trust.latency),
+        quality: of(trust.quality),
+        honesty: of(trust.honesty),
+        identity: of(trust.identity),
+    };
+    Watching { conduct: Conduct::default(), policy }
 }
 
 fn bounds(config: &Config) -> Bounds {

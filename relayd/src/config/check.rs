@@ -31,6 +31,21 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     if !(16..=131_072).contains(&config.chat.window_tokens) {
         return Err(problem("chat.window_tokens", "expected 16 to 131072 tokens"));
     }
+    if !(1..=365).contains(&config.trust.half_life_days) {
+        return Err(problem("trust.half_life_days", "expected 1 to 365 days"));
+    }
+    let trust = &config.trust;
+    for (name, bounds) in [
+        ("trust.identity", trust.identity),
+        ("trust.honesty", trust.honesty),
+        ("trust.quality", trust.quality),
+        ("trust.availability", trust.availability),
+        ("trust.latency", trust.latency),
+    ] {
+        if bounds.probation.max(bounds.suspension) > 1_000 {
+            return Err(problem(name, "expected 0 to 1000 thousandths"));
+        }
+    }
     if config.telemetry.trace_sample_ppm > 1_000_000 {
         return Err(problem("telemetry.trace_sample_ppm", "expected 0 to 1000000"));
     }

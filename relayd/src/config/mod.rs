@@ -50,6 +50,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// Providers.
     pub fleet: FleetConfig,
+    /// What follows from how providers do.
+    pub trust: TrustConfig,
     /// This host's GPUs.
     pub gpu: GpuConfig,
     /// Logs and traces.
@@ -264,6 +266,36 @@ pub struct FleetConfig {
     pub pki_dir: Option<PathBuf>,
 }
 
+/// What follows from how providers do. Bounds are of a score's lower 5 % bound, in thousandths.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrustConfig {
+    /// Whether providers come on probation and are suspended by themselves.
+    pub automatic: bool,
+    /// Days after which what was seen of a provider counts half (1 to 365).
+    pub half_life_days: u32,
+    /// Of answers to hidden questions.
+    pub identity: ScoreBounds,
+    /// Of claimed counts.
+    pub honesty: ScoreBounds,
+    /// Of what answers look like.
+    pub quality: ScoreBounds,
+    /// Of failures.
+    pub availability: ScoreBounds,
+    /// Of slow answers.
+    pub latency: ScoreBounds,
+}
+
+/// Below which bound of a score a step is taken, in thousandths (0 to 1000); 0 is never.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreBounds {
+    /// Probation.
+    pub probation: u32,
+    /// Suspension.
+    pub suspension: u32,
+}
+
 /// This host's GPUs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -424,6 +456,21 @@ impl Default for RoutingConfig {
 impl Default for DrainConfig {
     fn default() -> Self {
         Self { deadline: Span::seconds(600) }
+    }
+}
+
+impl Default for TrustConfig {
+    fn default() -> Self {
+        let bounds = |probation, suspension| ScoreBounds { probation, suspension };
+        Self {
+            automatic: true,
+            half_life_days: 7,
+            identity: bounds(350, 200),
+            honesty: bounds(350, 200),
+            quality: bounds(350, 150),
+            availability: bounds(350, 100),
+            latency: bounds(150, 0),
+        }
     }
 }
 

@@ -51,6 +51,10 @@ pub enum EventKind {
     ProviderRejected,
     /// A provider serves no more for now.
     ProviderSuspended,
+    /// A provider's scores put it on probation: it gets few requests.
+    ProviderProbation,
+    /// A provider's scores recovered.
+    ProviderRestored,
     /// A provider went.
     ProviderLeft,
     /// What a provider's agent shall run changed.
@@ -123,7 +127,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 59] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -147,6 +151,8 @@ impl EventKind {
         Self::ProviderApproved,
         Self::ProviderRejected,
         Self::ProviderSuspended,
+        Self::ProviderProbation,
+        Self::ProviderRestored,
         Self::ProviderLeft,
         Self::DeploymentChanged,
         Self::DeploymentRefused,
@@ -210,6 +216,8 @@ impl EventKind {
             Self::ProviderApproved => "provider.approved",
             Self::ProviderRejected => "provider.rejected",
             Self::ProviderSuspended => "provider.suspended",
+            Self::ProviderProbation => "provider.probation",
+            Self::ProviderRestored => "provider.restored",
             Self::ProviderLeft => "provider.left",
             Self::DeploymentChanged => "deployment.changed",
             Self::DeploymentRefused => "deployment.refused",

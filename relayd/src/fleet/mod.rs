@@ -32,9 +32,10 @@ pub use breaker::BreakerState;
 pub(crate) use breaker::Ticket;
 pub use notice::{FleetEvent, What};
 pub use providers::{
-    Benchmark, Decision, Deployment, DeploymentReport, EngineEvidence, EngineReport, Evidence,
-    Greeting, InstanceReport, LiveProvider, ModelEvidence, Order, Provider, Providers, Refusal,
-    RefusalKind, Report, Session,
+    Benchmark, Conduct, Decision, Deployment, DeploymentReport, Dimension, Ending, EngineEvidence,
+    EngineReport, Evidence, Greeting, InstanceReport, LiveProvider, Mishap, ModelEvidence, Note,
+    Order, Policy, Provider, Providers, Record, Refusal, RefusalKind, Report, Reputation, Score,
+    Session, Standing, TakenStep, Thresholds, Watching, mark,
 };
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};

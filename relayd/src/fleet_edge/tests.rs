@@ -56,8 +56,15 @@ impl Door {
         let token = identity.invite(request, None).await.unwrap().token.expose().to_owned();
         let fleet = Fleet::new();
         let tokenizers = crate::tokenizer::Tokenizers::default();
-        let providers =
-            Providers::new(store.clone(), identity, catalogue, fleet, tokenizers, events);
+        let providers = Providers::new(
+            store.clone(),
+            identity,
+            catalogue,
+            fleet,
+            tokenizers,
+            events,
+            crate::fleet::Watching::default(),
+        );
         let authority = Authority::create("test", Validity::days(1).unwrap()).unwrap();
         let names = Purpose::Server(vec!["127.0.0.1".to_owned()]);
         let issued = authority.issue(&names, Validity::days(1).unwrap()).unwrap();

@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span};
 use super::Inner;
 use super::answer::{self, Whole};
 use super::driver::Task;
-use super::stages;
+use super::{conduct, stages};
 use crate::domain::{BackendId, Code, Fault, FieldError};
 use crate::engines::{Blame, ChatCall, EngineError, Reply, ReplyStream, Retry, Timed};
 use crate::fleet::{Outcome, Trust};
@@ -112,6 +112,7 @@ pub(super) async fn dispatch(
             continue;
         }
         permit.report(outcome_of(&error));
+        conduct::failed(&inner.conduct, permit.backend(), &error);
         drop(permit);
         inner.rollouts.observed(&scope.model, &assignment, sample_of(&error));
         excluded.push(backend.clone());

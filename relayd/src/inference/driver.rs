@@ -14,7 +14,7 @@ use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::{Ceiling, Size, Window};
 use super::profile::Profile;
-use super::{Call, Inner, Reply, answer, own, shadow, stages, stream};
+use super::{Call, Inner, Reply, answer, conduct, own, shadow, stages, stream};
 use crate::catalogue::Offer;
 use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, ProviderId, RequestId};
 use crate::engines::Blame;
@@ -151,6 +151,7 @@ impl Driver {
                     translator,
                     upstream,
                     provided,
+                    waited: Duration::ZERO,
                 };
                 let mut ended = relay.run(frames).instrument(stages::stream(&self.task)).await;
                 if let Some(heard) = &ended.heard {
@@ -165,6 +166,9 @@ impl Driver {
         // An answer that came whole was generated until it came.
         let generating = if self.task.request.stream() { sent.elapsed() - ttft } else { ttft };
         let sample = ended.sample(ttft, generating);
+        if let Some(provider) = &provider {
+            conduct::ended(&self.inner, &self.task, &assignment, provider, &ended, ttft);
+        }
         self.inner.rollouts.observed(&self.task.offer.scope.model, &assignment, sample);
         let ending = Ending {
             status: ended.status,
@@ -337,7 +341,9 @@ impl Driver {
         };
         let count = own::count(&self.inner, &self.task, &provided.heard).await;
         let body = provided.billed(&self.task, &count.meters).unwrap_or(whole.body);
-        stream::Ended::whole(body, count, whole.finish)
+        let mut ended = stream::Ended::whole(body, count, whole.finish);
+        ended.heard = Some(provided.heard);
+        ended
     }
 
     /// Posts the charge. `None` when the ledger could not be reached: the hold stays open for

@@ -15,6 +15,7 @@
 
 mod answer;
 mod client;
+mod conduct;
 mod count;
 mod dispatch;
 mod driver;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use crate::balance::Class;
 use crate::catalogue::Offer;
 use crate::domain::{Code, Fault, RequestId};
+use crate::fleet::Conduct;
 use crate::identity::Principal;
 use crate::metering::Metering;
 use crate::observe::Observe;
@@ -110,6 +112,7 @@ struct Inner {
     router: Router,
     observe: Observe,
     tokenizers: Tokenizers,
+    conduct: Conduct,
     bounds: Bounds,
     /// Copies for new revisions: owned here, ended when no new request is taken.
     shadows: TaskTracker,
@@ -130,6 +133,7 @@ impl Inference {
         router: Router,
         observe: Observe,
         tokenizers: Tokenizers,
+        conduct: Conduct,
         bounds: Bounds,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -140,6 +144,7 @@ impl Inference {
             shadow_places: shadow::places(),
             observe,
             tokenizers,
+            conduct,
             bounds,
             drivers: TaskTracker::new(),
             closing: CancellationToken::new(),

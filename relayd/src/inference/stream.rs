@@ -38,6 +38,8 @@ pub(super) struct Relay<'a> {
     pub(super) upstream: Box<Timed<ReplyStream>>,
     /// Whether a provider answers, whose own counts are not billed.
     pub(super) provided: bool,
+    /// How long the engine was waited for so far.
+    pub(super) waited: Duration,
 }
 
 /// How an answer ended.
@@ -52,6 +54,8 @@ pub(super) struct Ended {
     pub(super) rest: Rest,
     /// What came from a provider, to be counted anew.
     pub(super) heard: Option<Heard>,
+    /// How long the engine was waited for, after its first content.
+    pub(super) waited: Duration,
     outcome: Option<Outcome>,
 }
 
@@ -95,6 +99,7 @@ impl Ended {
             finish: Some(finish),
             rest: Rest::Body(body),
             heard: None,
+            waited: Duration::ZERO,
             outcome: None,
         }
     }
@@ -153,6 +158,7 @@ impl Relay<'_> {
                 }
             }
             let spent = self.window.is_spent(used);
+            let asked = Instant::now();
             tokio::select! {
                 biased;
                 () = self.client.left() => return Stop::Left,
@@ -197,6 +203,9 @@ impl Relay<'_> {
                     let so_far = self.read(false).meters;
                     self.hold.checkpoint(&so_far);
                 }
+            }
+            if !spent {
+                self.waited += asked.elapsed();
             }
             if self.window.is_closed() && self.used() >= self.window.reserved() {
                 return Stop::Spent;
@@ -244,7 +253,8 @@ impl Relay<'_> {
         let seen = self.translator.seen();
         let claim = seen.usage.or(seen.running);
         let heard = self.translator.take_transcript().map(|transcript| Heard { transcript, claim });
-        Ended { heard, ..self.stopped(stop, count) }
+        let waited = self.waited;
+        Ended { heard, waited, ..self.stopped(stop, count) }
     }
 
     fn stopped(self, stop: Stop, count: Count) -> Ended {
@@ -257,6 +267,7 @@ impl Relay<'_> {
             finish,
             rest,
             heard: None,
+            waited: Duration::ZERO,
             outcome: None,
         };
         let failed = |fault: Fault, blame, rest, outcome| Ended {
@@ -267,6 +278,7 @@ impl Relay<'_> {
             finish,
             rest,
             heard: None,
+            waited: Duration::ZERO,
             outcome,
         };
         match stop {

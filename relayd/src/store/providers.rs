@@ -396,6 +396,28 @@ pub(super) async fn edit(
     Ok(())
 }
 
+/// Writes how a provider has done over what was read of it.
+pub(super) async fn note(
+    conn: &mut AnyConnection,
+    id: &ProviderId,
+    before: Option<&str>,
+    after: &str,
+) -> Result<(), StoreError> {
+    let written = sqlx::query(
+        "update provider set standing = $2 where id = $1 and ($3 = 0 or standing = $4)",
+    )
+    .bind(id.as_str())
+    .bind(after)
+    .bind(i64::from(before.is_some()))
+    .bind(before.unwrap_or_default())
+    .execute(conn)
+    .await?;
+    if written.rows_affected() == 0 {
+        return Err(StoreError::Precondition("the provider's record changed meanwhile"));
+    }
+    Ok(())
+}
+
 pub(super) async fn invite(
     conn: &mut AnyConnection,
     new: &NewInvitation,

@@ -79,6 +79,16 @@ pub enum Change {
         /// How.
         edit: ProviderEdit,
     },
+    /// How a provider has done. No change of its row's version: an operator who decides meanwhile
+    /// decides on the same provider.
+    NoteStanding {
+        /// Which.
+        id: ProviderId,
+        /// What was read; none writes over whatever is there.
+        before: Option<String>,
+        /// The new text.
+        after: String,
+    },
     /// Something that a provider's agent shall run.
     NewDeployment(DeploymentRow),
     /// More or fewer instances of it.
@@ -389,6 +399,9 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
         Change::NewProvider(new) => providers::insert(conn, new).await,
         Change::EditProvider { id, expected, edit } => {
             providers::edit(conn, id, *expected, edit).await
+        }
+        Change::NoteStanding { id, before, after } => {
+            providers::note(conn, id, before.as_deref(), after).await
         }
         Change::NewDeployment(new) => deployments::insert(conn, new).await,
         Change::ScaleDeployment { id, expected, replicas } => {

@@ -104,6 +104,7 @@ impl Plane {
             fleet.clone(),
             crate::tokenizer::Tokenizers::default(),
             events.clone(),
+            crate::fleet::Watching::default(),
         );
         let door = FleetDoor { addr: "127.0.0.1:8702".into(), ca_pem: "PEM".into() };
         // Switched off: these tests are not about what this machine has.

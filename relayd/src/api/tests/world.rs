@@ -145,6 +145,7 @@ impl World {
             crate::routing::Router::new(fleet, 1),
             observe.clone(),
             crate::tokenizer::Tokenizers::default(),
+            crate::fleet::Conduct::default(),
             bounds(),
         );
         let bodies = BodyBounds { max_bytes: 4096, timeout: Duration::from_secs(5) };

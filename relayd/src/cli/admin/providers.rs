@@ -13,7 +13,7 @@ use super::args::{ChangeArgs, Interval, Limit, ReasonedArgs};
 use super::change;
 use super::deployments::{self, DeployArgs};
 use super::format::Column::{Left, Right};
-use super::format::{Table, millis, or_dash, pairs, plain, time, usd};
+use super::format::{Table, millis, or_dash, pairs, plain, thousandths, time, usd};
 use super::link::{Link, Wire};
 use super::show::Show;
 use super::time::age_ms;
@@ -31,6 +31,8 @@ const TABLE: Table = Table::new(&[
     Left("MODELS"),
     Right("TTFT"),
     Right("TOK/S"),
+    Left("STANDING"),
+    Right("RANK"),
 ]);
 
 const INVITATIONS: Table = Table::new(&[
@@ -431,7 +433,7 @@ fn cells(provider: &proto::Provider) -> Vec<String> {
         .iter()
         .map(|engine| format!("{} {}", engine.name, or_dash(&engine.state)))
         .collect();
-    let run = measured(provider);
+    let (run, reputation) = (measured(provider), provider.reputation.as_ref());
     vec![
         provider.provider_id.clone(),
         provider.name.clone(),
@@ -441,6 +443,8 @@ fn cells(provider: &proto::Provider) -> Vec<String> {
         models(provider),
         run.map_or_else(|| or_dash(""), |run| millis(run.ttft_p50_ms.into())),
         run.map_or_else(|| or_dash(""), rate),
+        or_dash(reputation.map_or("", |found| found.standing.as_str())),
+        reputation.map_or_else(|| or_dash(""), |found| thousandths(found.rank_milli.into())),
     ]
 }
 
@@ -476,6 +480,9 @@ fn detail(provider: &proto::Provider) -> String {
         ("examined", time(provider.examined_at_ms)),
         ("version", provider.version.to_string()),
     ]);
+    if let Some(found) = &provider.reputation {
+        text.push_str(&reputation(found));
+    }
     for engine in &provider.engines {
         text.push_str(&format!(
             "\n\nengine {} ({}, {}), {} of {} running, {}",
@@ -504,6 +511,33 @@ fn detail(provider: &proto::Provider) -> String {
                 run.requests
             ));
         }
+    }
+    text
+}
+
+/// Its scores, what followed from them, and what went wrong lately.
+fn reputation(found: &proto::ProviderReputation) -> String {
+    let rank = thousandths(found.rank_milli.into());
+    let mut text = format!("\n\nstanding {}, rank {rank} of 1", plain(&found.standing));
+    for score in &found.scores {
+        text.push_str(&format!(
+            "\n  {}: at least {} (lately {} good, {} bad)",
+            plain(&score.score),
+            thousandths(score.bound_milli.into()),
+            thousandths(score.good_milli),
+            thousandths(score.bad_milli),
+        ));
+    }
+    for step in &found.steps {
+        text.push_str(&format!(
+            "\n  {} {}: {}",
+            time(step.at_ms),
+            plain(&step.to),
+            plain(&step.reason)
+        ));
+    }
+    for mishap in &found.mishaps {
+        text.push_str(&format!("\n  {} {}", time(mishap.at_ms), plain(&mishap.text)));
     }
     text
 }

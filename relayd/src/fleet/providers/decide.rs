@@ -1,6 +1,6 @@
 //! A person's decisions about a provider, and the backends that follow from them.
 
-use super::{Evidence, Provider, Providers, now_ms};
+use super::{Evidence, Provider, Providers, Record, now_ms};
 use crate::domain::{BackendId, Code, Fault, ProviderId, ProviderState};
 use crate::engines::AgentAddress;
 use crate::events::{EventKind, Severity};
@@ -87,6 +87,10 @@ impl Providers {
             changes.extend(self.backends_of(&row).await?);
         } else {
             changes.extend(self.no_backends_of(id).await?);
+        }
+        if decision == Decision::Approve {
+            let after = Record::read(&row.standing).forgiven().text();
+            changes.push(Change::NoteStanding { id: id.clone(), before: None, after });
         }
         if to == ProviderState::Left {
             changes.extend(self.no_deployments_of(id).await?);

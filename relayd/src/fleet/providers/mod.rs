@@ -9,6 +9,7 @@
 //! together with the backends that it makes or removes, and tells an event; a provider that was
 //! not examined is never approved; a decision against a provider ends its sessions.
 
+mod conduct;
 mod decide;
 mod declared;
 mod deploy;
@@ -16,19 +17,23 @@ mod evidence;
 mod examine;
 mod greet;
 mod live;
+mod reputation;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use conduct::{Conduct, Ending, Note, mark};
 pub use decide::Decision;
 pub use deploy::{Deployment, Order};
 pub use evidence::{Benchmark, EngineEvidence, Evidence, ModelEvidence};
 pub use greet::{Greeting, Refusal, RefusalKind};
 pub use live::{DeploymentReport, EngineReport, InstanceReport, LiveProvider, Report, Session};
+pub use reputation::{Dimension, Policy, Reputation, Score, Standing, Thresholds};
+pub use watch::{Mishap, Record, TakenStep};
 
 use super::Fleet;
 use crate::catalogue::Catalogue;
@@ -43,6 +48,15 @@ use crate::tokenizer::Tokenizers;
 /// Time between two looks at what other replicas decided.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How providers are watched.
+#[derive(Clone, Debug, Default)]
+pub struct Watching {
+    /// What requests say about them.
+    pub conduct: Conduct,
+    /// What follows.
+    pub policy: Policy,
+}
+
 /// The providers of this relayd. Cheap to clone.
 #[derive(Clone)]
 pub struct Providers(Arc<Inner>);
@@ -54,9 +68,12 @@ struct Inner {
     fleet: Fleet,
     tokenizers: Tokenizers,
     events: Events,
+    watching: Watching,
+    /// The answers that each gave lately.
+    remembered: Mutex<HashMap<ProviderId, conduct::Remembered>>,
     live: Mutex<HashMap<ProviderId, live::Live>>,
     /// Counts what changed, of what is stored and of what is live.
-    changed: watch::Sender<u64>,
+    changed: tokio::sync::watch::Sender<u64>,
 }
 
 /// A provider, stored and live.
@@ -70,6 +87,8 @@ pub struct Provider {
     pub live: Option<LiveProvider>,
     /// What it earned since it joined.
     pub earned: Ncr,
+    /// How it has done, as of now.
+    pub record: Record,
 }
 
 impl Providers {
@@ -82,8 +101,9 @@ impl Providers {
         fleet: Fleet,
         tokenizers: Tokenizers,
         events: Events,
+        watching: Watching,
     ) -> Self {
-        let (live, changed) = (Mutex::default(), watch::Sender::new(0));
+        let (live, changed) = (Mutex::default(), tokio::sync::watch::Sender::new(0));
         Self(Arc::new(Inner {
             store,
             identity,
@@ -91,6 +111,8 @@ impl Providers {
             fleet,
             tokenizers,
             events,
+            watching,
+            remembered: Mutex::default(),
             live,
             changed,
         }))
@@ -107,7 +129,8 @@ impl Providers {
         let known = |row: ProviderRow| {
             let live = live.get(&row.id).map(live::Live::view);
             let earned = earnings.get(&row.id).copied().unwrap_or_default();
-            Provider { evidence: Evidence::read(&row.evidence), live, earned, row }
+            let record = self.record(&row);
+            Provider { evidence: Evidence::read(&row.evidence), live, earned, record, row }
         };
         Ok(rows.into_iter().map(known).collect())
     }
@@ -120,7 +143,15 @@ impl Providers {
         let row = self.0.store.provider(id).await?;
         let earned = self.0.store.earned(id).await?;
         let live = self.live().get(id).map(live::Live::view);
-        Ok(Provider { evidence: Evidence::read(&row.evidence), live, earned, row })
+        let record = self.record(&row);
+        Ok(Provider { evidence: Evidence::read(&row.evidence), live, earned, record, row })
+    }
+
+    fn record(&self, row: &ProviderRow) -> Record {
+        let mut record = Record::read(&row.standing);
+        let half_life_ms = self.0.watching.policy.half_life_ms;
+        record.reputation = record.reputation.faded(now_ms(), half_life_ms);
+        record
     }
 
     /// Sessions on this replica.
@@ -130,12 +161,16 @@ impl Providers {
     }
 
     /// Follows what other replicas decide, until `stop`: a provider that may not connect any more
-    /// loses its session here as well.
+    /// loses its session here as well. What requests said about providers is judged meanwhile.
     pub async fn follow(self, stop: CancellationToken) {
         let mut seen = None;
         let mut reachable = true;
         loop {
-            match self.look(&mut seen).await {
+            let looked = match self.judge().await {
+                Ok(()) => self.look(&mut seen).await,
+                Err(error) => Err(error),
+            };
+            match looked {
                 Ok(()) => reachable = true,
                 Err(error) if reachable => {
                     reachable = false;
@@ -167,7 +202,7 @@ impl Providers {
 
     /// Changes whenever something about a provider did.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<u64> {
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
 
@@ -217,6 +252,11 @@ impl Providers {
 
     fn changed(&self) {
         self.0.changed.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<ProviderId, conduct::Remembered>> {
+        // Every section leaves the map whole, so a panic elsewhere spoils nothing.
+        self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<ProviderId, live::Live>> {
