@@ -80,12 +80,13 @@ async fn a_models_policy_is_changed_while_it_serves() {
     let caller = Caller::of(&relay);
     let shown = relay.admin(&["models", "show", MODEL]).unwrap();
     assert_eq!((&shown["policy"], &shown["policy_version"]), (&"predictive".into(), &0.into()));
-    // The same prompt stays where it is warm.
+    // A long prompt stays where it is warm.
+    let mut body = Route::Openai.body(MODEL, 4, false);
+    body["messages"][0]["content"] = "The same words again and again. ".repeat(40).into();
     let counts = || [engines[0].requests(), engines[1].requests()];
     let ask = async |times: usize| {
         let before = counts();
         for _ in 0..times {
-            let body = Route::Openai.body(MODEL, 4, false);
             assert_eq!(caller.chat(Route::Openai, &body).await.unwrap().status, 200);
         }
         let after = counts();

@@ -17,6 +17,10 @@ use crate::wire::ChatRequest;
 /// of ordinary length.
 const HEAD_BYTES: usize = 1024;
 
+/// Least bytes of a prompt that is worth sending where it is cached, some 128 tokens: a shorter one
+/// is read anew sooner than it is waited for, and spreads better.
+const PREFIX_MIN_BYTES: u64 = 512;
+
 /// Bytes that a token of a prompt has at least on average, over the languages of ordinary prompts.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -44,7 +48,8 @@ impl Profile {
             },
             customer: customer(&call.principal),
             class: call.class,
-            prefix: Some(prefix(call.offer.scope.model.as_str(), &call.request)),
+            prefix: (call.request.prompt_bytes() >= PREFIX_MIN_BYTES)
+                .then(|| prefix(call.offer.scope.model.as_str(), &call.request)),
             session: call.session.as_deref().map(|name| Hasher::new().part(name).end()),
         }
     }
