@@ -9,17 +9,21 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use super::error::StoreError;
 use super::options::Engine;
 
+type Step = (i64, &'static str, &'static str);
+
+/// The steps of both stores: a name is a file in either folder, so that none has a step alone.
 macro_rules! steps {
-    ($folder:literal: $($number:literal $name:literal,)+) => {
-        &[$(($number, $name, include_str!(
-            concat!("../../migrations/", $folder, "/", $name, ".sql")
-        )),)+]
+    ($($number:literal $name:literal,)+) => {
+        const SQLITE: &[Step] = &[$(($number, $name, include_str!(
+            concat!("../../migrations/sqlite/", $name, ".sql")
+        )),)+];
+        const POSTGRES: &[Step] = &[$(($number, $name, include_str!(
+            concat!("../../migrations/postgres/", $name, ".sql")
+        )),)+];
     };
 }
 
-type Step = (i64, &'static str, &'static str);
-
-const SQLITE: &[Step] = steps!("sqlite":
+steps! {
     1 "0001_ledger",
     2 "0002_plane",
     3 "0003_providers",
@@ -28,17 +32,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     9 "0009_rollouts",
     10 "0010_trust",
     11 "0011_reputation",
-);
-const POSTGRES: &[Step] = steps!("postgres":
-    1 "0001_ledger",
-    2 "0002_plane",
-    3 "0003_providers",
-    7 "0007_agent",
-    8 "0008_replicas",
-    9 "0009_rollouts",
-    10 "0010_trust",
-    11 "0011_reputation",
-);
+}
 
 /// What brings a schema up to this build.
 pub(super) fn migrator(engine: Engine) -> Migrator {
