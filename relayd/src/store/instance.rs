@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// The replicas that live, this one among them, by address. One that fell silent without a
-    /// word is among them for [`SILENT`] longer.
+    /// word is among them for fifteen seconds longer.
     ///
     /// # Errors
     /// When the database cannot be reached.

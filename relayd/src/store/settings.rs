@@ -36,7 +36,7 @@ impl Store {
             .transpose()
     }
 
-    /// The settings whose keys begin so, by what follows; at most [`SETTINGS_MAX`].
+    /// The settings whose keys begin so, by what follows; at most 10,000.
     ///
     /// # Errors
     /// As every read.
