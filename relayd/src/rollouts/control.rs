@@ -18,7 +18,7 @@ use crate::store::{Change, RolloutEdit, SampleRow, StoreError};
 const TICK: Duration = Duration::from_millis(500);
 
 /// Who is said to have decided what no person did.
-pub(super) const GATES: &str = "gates";
+pub const GATES: &str = "gates";
 
 impl Rollouts {
     /// Looks after every rollout until stopped. One such task a process.

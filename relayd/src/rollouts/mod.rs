@@ -29,6 +29,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 pub use assign::{Assignment, Revision, Serving, Split};
 pub use book::{Book, Current};
+pub use control::GATES;
 pub use judge::{GateResult, Verdict};
 pub use operate::{Act, Start};
 pub use sums::{Bins, Finishes, SampleEnd, Sums};

@@ -2,14 +2,39 @@
 
 use relay_proto::admin::v1 as proto;
 
-/// A provider whose evidence is complete waits for a decision.
+use crate::fleet::Standing;
+use crate::rollouts::GATES;
+
+/// How long a rollout that its gates took back is told of, milliseconds: a day, which somebody looks
+/// at the console in. A new revision or rollout ends it sooner.
+const TAKEN_BACK_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A provider that waits for a decision, or about which the policy decided: what a person decided is
+/// known to that person.
 pub(super) fn about_provider(provider: &proto::Provider) -> Option<proto::Attention> {
-    (provider.state() == proto::ProviderState::Pending).then(|| proto::Attention {
+    use proto::ProviderState::{Approved, Pending, Suspended};
+    let standing = provider.reputation.as_ref().map_or("", |found| found.standing.as_str());
+    let newest = provider.reputation.as_ref().and_then(|found| found.steps.first());
+    let because = |step: Option<&proto::ProviderStep>| {
+        step.map_or_else(String::new, |step| format!(": {}", step.reason))
+    };
+    let (text, since_ms) = match provider.state() {
+        Pending => ("waits for approval".to_owned(), provider.state_since_ms),
+        Suspended if standing == Standing::Suspended.as_str() => {
+            (format!("was suspended by policy{}", because(newest)), provider.state_since_ms)
+        }
+        Approved if standing == Standing::Probation.as_str() => {
+            let since_ms = newest.map_or(provider.state_since_ms, |step| step.at_ms);
+            (format!("is on probation{}", because(newest)), since_ms)
+        }
+        _ => return None,
+    };
+    Some(proto::Attention {
         severity: proto::Severity::Warning.into(),
-        text: format!("provider {} waits for approval", provider.name),
+        text: format!("provider {} {text}", provider.name),
         screen: "providers".to_owned(),
         subject: provider.provider_id.clone(),
-        since_ms: provider.state_since_ms,
+        since_ms,
     })
 }
 
@@ -34,19 +59,33 @@ pub(super) fn about_cards(host: &proto::Host) -> Vec<proto::Attention> {
     sick.collect()
 }
 
-/// A rollout that waits.
-pub(super) fn about_rollout(model: &proto::ModelRollout) -> Option<proto::Attention> {
+/// A rollout that waits, or that its gates took back: who rolls one back knows of it.
+pub(super) fn about_rollout(model: &proto::ModelRollout, now_ms: i64) -> Option<proto::Attention> {
     let rollout = model.rollout.as_ref()?;
-    (rollout.state() == proto::RolloutState::Paused).then(|| proto::Attention {
+    let word = match rollout.state() {
+        proto::RolloutState::Paused => "paused",
+        proto::RolloutState::RolledBack if is_unanswered(model, rollout, now_ms) => "rolled back",
+        _ => return None,
+    };
+    Some(proto::Attention {
         severity: proto::Severity::Warning.into(),
         text: format!(
-            "rollout {} r{} paused: {}",
+            "rollout {} r{} {word}: {}",
             model.model, rollout.to_revision, rollout.state_reason
         ),
         screen: "models".to_owned(),
         subject: model.model.clone(),
         since_ms: rollout.state_since_ms,
     })
+}
+
+/// The gates took it back not long ago, and nobody made another revision since.
+fn is_unanswered(model: &proto::ModelRollout, rollout: &proto::Rollout, now_ms: i64) -> bool {
+    let by_gates = rollout.history.last().is_some_and(|note| note.by == GATES);
+    let newest = model.revisions.first().map_or(0, |revision| revision.number);
+    by_gates
+        && newest <= rollout.to_revision
+        && now_ms.saturating_sub(rollout.state_since_ms) < TAKEN_BACK_MS
 }
 
 #[cfg(test)]
@@ -85,14 +124,73 @@ mod tests {
         };
         let told: Vec<_> = about_cards(&host).into_iter().map(|item| item.subject).collect();
         assert_eq!(told, ["local/GPU-1", "local/GPU-2"]);
+    }
 
-        let model = |state: proto::RolloutState| proto::ModelRollout {
+    #[test]
+    fn what_the_policy_decided_about_a_provider_is_told_and_what_a_person_decided_is_not() {
+        let provider = |state: proto::ProviderState, standing: Standing| proto::Provider {
+            name: "ann".to_owned(),
+            state: state.into(),
+            state_since_ms: 7,
+            reputation: Some(proto::ProviderReputation {
+                standing: standing.to_string(),
+                steps: vec![proto::ProviderStep {
+                    at_ms: 9,
+                    to: standing.to_string(),
+                    score: "honesty".to_owned(),
+                    reason: "honesty at least 0.410".to_owned(),
+                }],
+                ..proto::ProviderReputation::default()
+            }),
+            ..proto::Provider::default()
+        };
+        use proto::ProviderState::{Approved, Suspended};
+        let told = |state, standing| {
+            about_provider(&provider(state, standing)).map(|item| (item.text, item.since_ms))
+        };
+        assert_eq!(
+            told(Suspended, Standing::Suspended),
+            Some(("provider ann was suspended by policy: honesty at least 0.410".to_owned(), 7))
+        );
+        assert_eq!(
+            told(Approved, Standing::Probation),
+            Some(("provider ann is on probation: honesty at least 0.410".to_owned(), 9))
+        );
+        assert_eq!(told(Suspended, Standing::Good), None);
+        assert_eq!(told(Suspended, Standing::Probation), None);
+        assert_eq!(told(Approved, Standing::Good), None);
+    }
+
+    #[test]
+    fn a_rollout_is_told_of_while_it_waits_and_after_its_gates_took_it_back() {
+        let model = |state: proto::RolloutState, by: &str, newest: u32| proto::ModelRollout {
             model: "llama".to_owned(),
-            rollout: Some(proto::Rollout { state: state.into(), ..proto::Rollout::default() }),
+            revisions: vec![proto::Revision { number: newest, ..proto::Revision::default() }],
+            rollout: Some(proto::Rollout {
+                to_revision: 2,
+                state: state.into(),
+                state_reason: "errors".to_owned(),
+                history: vec![proto::RolloutNote {
+                    by: by.to_owned(),
+                    ..proto::RolloutNote::default()
+                }],
+                ..proto::Rollout::default()
+            }),
             ..proto::ModelRollout::default()
         };
-        assert!(about_rollout(&model(proto::RolloutState::Paused)).is_some());
-        assert_eq!(about_rollout(&model(proto::RolloutState::Running)), None);
-        assert_eq!(about_rollout(&proto::ModelRollout::default()), None);
+        use proto::RolloutState::{Completed, Paused, RolledBack, Running};
+        let told = |state, by, newest, now_ms| {
+            about_rollout(&model(state, by, newest), now_ms).map(|item| item.text)
+        };
+        let text = |word: &str| Some(format!("rollout llama r2 {word}: errors"));
+        assert_eq!(told(Paused, GATES, 2, 0), text("paused"));
+        assert_eq!(told(Paused, "jo", 2, 0), text("paused"));
+        assert_eq!(told(RolledBack, GATES, 2, 0), text("rolled back"));
+        assert_eq!(told(RolledBack, "jo", 2, 0), None, "jo knows");
+        assert_eq!(told(RolledBack, GATES, 3, 0), None, "somebody made another");
+        assert_eq!(told(RolledBack, GATES, 2, TAKEN_BACK_MS), None);
+        assert_eq!(told(Running, GATES, 2, 0), None);
+        assert_eq!(told(Completed, GATES, 2, 0), None);
+        assert_eq!(about_rollout(&proto::ModelRollout::default(), 0), None);
     }
 }
