@@ -88,6 +88,11 @@ pub(crate) fn percent(ppm: u32) -> String {
     }
 }
 
+/// `0.951` from thousandths.
+pub(crate) fn thousandths(milli: u64) -> String {
+    format!("{}.{:03}", milli / 1_000, milli % 1_000)
+}
+
 /// A measured delay: `212ms`, `1.9s`, `64s`; `-` for none.
 pub(crate) fn delay(ms: u32) -> String {
     match ms {

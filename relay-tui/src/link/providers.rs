@@ -2,7 +2,10 @@
 
 use relay_proto::admin::v1 as proto;
 
-use crate::model::providers::{Benchmark, Engine, Offer, Provider, ProviderState};
+use crate::model::providers::{
+    Benchmark, Declared, Engine, Mishap, Offer, Provider, ProviderState, Reputation, Score,
+    Standing, Step,
+};
 use crate::text::clean;
 
 pub(super) fn provider(p: proto::Provider) -> Provider {
@@ -37,6 +40,48 @@ pub(super) fn provider(p: proto::Provider) -> Provider {
         version: p.version,
         public_key: clean(&p.public_key),
         earned_ncr: p.earned_ncr,
+        declared: p.gpus.iter().map(declared).collect(),
+        reputation: p.reputation.as_ref().map(reputation).unwrap_or_default(),
+    }
+}
+
+fn declared(g: &proto::ProviderGpu) -> Declared {
+    Declared { name: clean(&g.name), count: g.count, memory_mib: g.memory_mib }
+}
+
+fn reputation(r: &proto::ProviderReputation) -> Reputation {
+    let score = |s: &proto::ProviderScore| Score {
+        name: clean(&s.score),
+        bound_milli: s.bound_milli,
+        good_milli: s.good_milli,
+        bad_milli: s.bad_milli,
+    };
+    let step = |s: &proto::ProviderStep| Step {
+        at_ms: s.at_ms,
+        to: standing(&s.to),
+        score: clean(&s.score),
+        reason: clean(&s.reason),
+    };
+    let mishap = |m: &proto::ProviderMishap| Mishap {
+        at_ms: m.at_ms,
+        score: clean(&m.score),
+        text: clean(&m.text),
+    };
+    Reputation {
+        standing: standing(&r.standing),
+        rank_milli: r.rank_milli,
+        scores: r.scores.iter().map(score).collect(),
+        steps: r.steps.iter().map(step).collect(),
+        mishaps: r.mishaps.iter().map(mishap).collect(),
+    }
+}
+
+fn standing(word: &str) -> Standing {
+    match word {
+        "good" => Standing::Good,
+        "probation" => Standing::Probation,
+        "suspended" => Standing::Suspended,
+        _ => Standing::Unknown,
     }
 }
 
@@ -62,5 +107,10 @@ fn engine(e: &proto::ProviderEngine) -> Engine {
         max_concurrency: e.max_concurrency,
         models: e.models.iter().map(offer).collect(),
         benchmarks: e.benchmarks.iter().map(run).collect(),
+        own_running: e.engine_running,
+        own_waiting: e.engine_waiting,
+        kv_cache_milli: e.kv_cache_milli,
+        loaded_models: e.loaded_models,
+        deployment: clean(&e.deployment_id),
     }
 }

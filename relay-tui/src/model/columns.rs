@@ -105,16 +105,17 @@ const PROVIDERS: &[Column] = &[
     column("state", 9),
     column("name", 0).naming().share(2),
     column("gpus", 0).by("").share(2),
-    column("models", 0).by("model").share(2),
     column("link", 8),
     number("tok/s", 6).by("speed"),
     number("missing", 7),
+    number("score", 5),
+    column("sides", 5).by("standing"),
+    column("models", 0).by("model").share(2).extra(),
     number("run", 6).extra(),
     number("ttft50", 6).by("").extra(),
     column("tests", 9).by("failed").extra(),
     number("earned", 9).extra(),
     column("agent", 8).by("version").extra(),
-    column("payout", 13).extra(),
 ];
 
 const MODELS: &[Column] = &[

@@ -63,6 +63,7 @@ pub(crate) enum Panel {
     ProviderList,
     ProviderDetail,
     ProviderEvidence,
+    ProviderScores,
     ProviderEvents,
     EventList,
     EventDetail,
@@ -224,11 +225,13 @@ pub(super) fn providers(body: Area, wide: bool, _focus: Panel) -> Vec<Slot> {
     let (list, rest) = body.split_top(11 + more / 3);
     let (middle, bottom) = rest.split_top(13 + more / 3);
     let (detail, evidence) = middle.split_left(body.width / 2);
+    let (events, scores) = bottom.split_left(body.width / 2);
     vec![
         slot(Panel::ProviderList, list),
         slot(Panel::ProviderDetail, detail),
         slot(Panel::ProviderEvidence, evidence),
-        slot(Panel::ProviderEvents, bottom),
+        slot(Panel::ProviderEvents, events),
+        slot(Panel::ProviderScores, scores),
     ]
 }
 

@@ -45,6 +45,71 @@ pub(crate) struct Provider {
     pub(crate) public_key: String,
     /// By the ledger.
     pub(crate) earned_ncr: i64,
+    /// Cards by its own word: kind, how many, MiB of each (0 is not said).
+    pub(crate) declared: Vec<Declared>,
+    pub(crate) reputation: Reputation,
+}
+
+/// Cards of one kind, by the provider's own word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    pub(crate) count: u32,
+    /// Of each; 0 is not said.
+    pub(crate) memory_mib: u64,
+}
+
+/// How it has done, and what followed by policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reputation {
+    pub(crate) standing: Standing,
+    /// The lowest of the scores' bounds.
+    pub(crate) rank_milli: u32,
+    /// In the daemon's order.
+    pub(crate) scores: Vec<Score>,
+    /// Newest first.
+    pub(crate) steps: Vec<Step>,
+    /// Newest first.
+    pub(crate) mishaps: Vec<Mishap>,
+}
+
+/// Where the policy puts a provider; the worst first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    Suspended,
+    Probation,
+    Good,
+    /// The daemon does not say.
+    #[default]
+    Unknown,
+}
+
+/// One side of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Score {
+    pub(crate) name: String,
+    /// The lower 5 % bound of the share that goes well.
+    pub(crate) bound_milli: u32,
+    /// What was seen lately, in thousandths of a request.
+    pub(crate) good_milli: u64,
+    pub(crate) bad_milli: u64,
+}
+
+/// What followed from a score.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) at_ms: i64,
+    pub(crate) to: Standing,
+    pub(crate) score: String,
+    pub(crate) reason: String,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mishap {
+    pub(crate) at_ms: i64,
+    pub(crate) score: String,
+    pub(crate) text: String,
 }
 
 /// An inference server on its host.
@@ -60,6 +125,14 @@ pub(crate) struct Engine {
     pub(crate) max_concurrency: u32,
     pub(crate) models: Vec<Offer>,
     pub(crate) benchmarks: Vec<Benchmark>,
+    /// By the engine's own word, where it tells: what it works on, what waits inside it, the taken
+    /// share of its KV cache, models in its memory.
+    pub(crate) own_running: Option<u32>,
+    pub(crate) own_waiting: Option<u32>,
+    pub(crate) kv_cache_milli: Option<u32>,
+    pub(crate) loaded_models: Option<u32>,
+    /// Whose instance it is; empty for an engine that the provider itself offers.
+    pub(crate) deployment: String,
 }
 
 /// A model that an engine offers.
@@ -97,7 +170,34 @@ impl ProviderState {
     }
 }
 
+impl Standing {
+    /// Words, so that the meaning needs no colour; capitals where a person is wanted.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Suspended => "SUSPENDED",
+            Self::Probation => "PROBATION",
+            Self::Good => "good",
+            Self::Unknown => "-",
+        }
+    }
+}
+
+impl Reputation {
+    /// The score of a name.
+    pub(crate) fn score(&self, name: &str) -> Option<&Score> {
+        self.scores.iter().find(|score| score.name == name)
+    }
+}
+
 impl Provider {
+    /// The word of the list: one that serves on probation is not like the others.
+    pub(crate) const fn state_word(&self) -> &'static str {
+        match (self.state, self.reputation.standing) {
+            (ProviderState::Approved, Standing::Probation) => Standing::Probation.word(),
+            (state, _) => state.word(),
+        }
+    }
+
     /// Its measurements, with the engine's name.
     pub(crate) fn benchmarks(&self) -> impl Iterator<Item = (&Engine, &Benchmark)> {
         self.engines
@@ -151,6 +251,8 @@ impl Row for Provider {
         field("failed", 'f', true),
         field("missing", 'e', true),
         field("run", 'r', true),
+        field("score", 'o', true),
+        field("standing", 'd', false),
         field("joined", 'j', true),
         field("earned", 'a', true),
         field("payout", 'p', false),
@@ -168,13 +270,15 @@ impl Row for Provider {
 
     fn field(&self, name: &str) -> Value<'_> {
         match name {
-            "state" => Value::Word(self.state.word()),
+            "state" => Value::Word(self.state_word()),
             "model" => Value::Text(self.model_line().into()),
             "link" => Value::Word(if self.connected { "up" } else { "down" }),
             "speed" => number(self.fastest_per_ks().unwrap_or(0) / 1_000),
             "failed" => number(self.measured().1),
             "missing" => number(self.missing.len()),
             "run" => number(self.running()),
+            "score" => number(self.reputation.rank_milli),
+            "standing" => Value::Word(self.reputation.standing.word()),
             "joined" => number(self.joined_at_ms),
             "earned" => number(self.earned_ncr),
             "payout" => text(&self.payout),
@@ -185,6 +289,14 @@ impl Row for Provider {
     }
 
     fn rank(&self, name: &str) -> Value<'_> {
-        if name == "state" { number(self.state as u8) } else { self.field(name) }
+        match name {
+            // On probation: behind the suspended ones.
+            "state" if self.state_word() == Standing::Probation.word() => {
+                number(2 * ProviderState::Suspended as u8 + 1)
+            }
+            "state" => number(2 * self.state as u8),
+            "standing" => number(self.reputation.standing as u8),
+            _ => self.field(name),
+        }
     }
 }

@@ -93,6 +93,13 @@ pub(crate) struct Rollout {
     pub(crate) steps_permille: Vec<u32>,
     pub(crate) window_ms: u64,
     pub(crate) min_samples: u32,
+    /// Windows that a step waits for so many requests before it is paused.
+    pub(crate) patience_windows: u32,
+    /// The chance of each gate to fail a revision that is no worse.
+    pub(crate) alpha_ppm: u32,
+    pub(crate) shadow_permille: u32,
+    /// Prompts whose answers are known.
+    pub(crate) canary_prompts: usize,
     /// From 0.
     pub(crate) step: u32,
     pub(crate) step_since_ms: i64,

@@ -1,6 +1,6 @@
 //! Decisions about providers and rollouts by key: what each asks first, what it sends, and who may.
 
-use super::models::models;
+use super::models::{failing, models};
 use super::rooms::providers;
 use super::world::{LARGE, SMALL, World};
 use crate::keymap::Code;
@@ -175,7 +175,7 @@ fn a_decision_about_a_provider_that_moved_on_is_a_conflict_that_is_told() {
 fn the_evidence_follows_the_selection_with_the_next_second() {
     let mut world = on_provider(Role::Operator, "ann-4090");
     world.pass(1_000);
-    world.keys("jj");
+    world.keys("jjj");
     assert!(world.text().contains("- ann-4090 -"), "{}", world.text());
     world.pass(1_000);
     let page = world.text();
@@ -188,7 +188,7 @@ fn a_step_is_advanced_with_y_and_the_last_one_by_name() {
     world.keys("a");
     let page = world.text();
     assert!(page.contains("r4 gets 25% of the requests, not 10%."), "{page}");
-    assert!(page.contains("! first token 0.98 s against 0.71 s"), "what failed is said: {page}");
+    assert!(page.contains("! too few requests to judge by"), "why it waits is said: {page}");
     let cmds = world.settle().keys("y");
     let [call] = &calls(&cmds)[..] else { panic!("{cmds:?}") };
     assert_eq!(
@@ -197,12 +197,14 @@ fn a_step_is_advanced_with_y_and_the_last_one_by_name() {
     );
     assert!(world.text().contains("...         qwen3-32b"), "{}", world.text());
 
-    let mut row = models().remove(1);
+    let mut row = failing();
     row.rollout.as_mut().unwrap().step = 3;
     let rows = Rows::Delta { changed: vec![row], removed: Vec::new() };
     let mut world = on_model(Role::Operator, "qwen3-32b");
     world.data(Stream::Models, Update::Models(rows));
     world.keys("a");
+    let page = world.text();
+    assert!(page.contains("! 95th percentile of the first content 980 ms"), "{page}");
     assert!(calls(&world.settle().keys("y")).is_empty(), "the last step asks for the name");
     world.press(Code::Esc);
     world.keys("a");

@@ -50,38 +50,44 @@ fn gate(kind: GateKind, verdict: Verdict, tolerance_ppm: u32, worse_ppm: i64, wo
     Gate { kind, verdict, words: words.into(), tolerance_ppm, worse_ppm }
 }
 
-const SLOWER: &str = "first token 0.98 s against 0.71 s, 1388 and 12411 requests, p < 0.0001";
+const TOO_FEW: &str = "too few requests to judge by in 6 windows: 188 on the new revision and \
+                       1,702 on the old one, 500 are needed of each";
 
-/// Paused by its gates at the second of five steps.
+/// Waits for a person at the second of five steps: nobody asks it enough for its gates to judge.
 fn paused() -> Rollout {
     use GateKind::{Canary, Errors, FinishReasons, TokensPerSecond, Ttft};
+    let waits = |kind, tolerance_ppm, worse_ppm, words: &str| {
+        gate(kind, Verdict::Waiting, tolerance_ppm, worse_ppm, words)
+    };
     let gates = vec![
-        gate(Errors, Verdict::Passed, 5_000, 100, "errors 0.2 % against 0.2 %"),
-        gate(Ttft, Verdict::Failed, 200_000, 380_000, SLOWER),
-        gate(TokensPerSecond, Verdict::Passed, 200_000, 10_300, "57.4 tok/s against 58.0 tok/s"),
-        gate(FinishReasons, Verdict::Waiting, 100_000, 0, "too few answers"),
-        gate(Canary, Verdict::Off, 0, 0, ""),
+        waits(Errors, 5_000, 3_600, "errors 0.5 % against 0.2 %, 188 and 1,702 requests, p = 0.35"),
+        waits(Ttft, 200_000, 380_000, "95th percentile of the first content 980 ms against 710 ms"),
+        waits(TokensPerSecond, 200_000, 10_300, "median of tokens a second 57.4 against 58.0"),
+        waits(FinishReasons, 100_000, 8_000, "0.8 % of answers end for another reason"),
+        gate(Canary, Verdict::Off, 100_000, 0, "the plan has no canary prompts"),
     ];
     Rollout {
         id: "ro_00000000000000a4".into(),
         from: 3,
         to: 4,
         state: RolloutState::Paused,
-        reason: SLOWER.into(),
+        reason: TOO_FEW.into(),
         since_ms: NOON - 60_000,
         steps_permille: vec![10, 100, 250, 500, 1_000],
         window_ms: 600_000,
         min_samples: 500,
+        patience_windows: 6,
+        alpha_ppm: 1_000,
         step: 1,
-        step_since_ms: NOON - 720_000,
+        step_since_ms: NOON - 3_660_000,
         share_permille: 100,
         gates,
-        from_figures: figures(12_411, 22, 710, 58_000),
-        to_figures: figures(1_388, 3, 980, 57_400),
+        from_figures: figures(1_702, 3, 710, 58_000),
+        to_figures: figures(188, 1, 980, 57_400),
         history: vec![
-            note(2_580, "maria", RolloutState::Running, 10, "newer weights"),
-            note(780, "gates", RolloutState::Running, 100, "each gate passed"),
-            note(60, "gates", RolloutState::Paused, 100, SLOWER),
+            note(7_380, "maria", RolloutState::Running, 10, "newer weights"),
+            note(3_660, "gates", RolloutState::Running, 100, "every gate passed at 1 %"),
+            note(60, "gates", RolloutState::Paused, 100, TOO_FEW),
         ],
         created_by: "maria".into(),
         version: 3,
@@ -89,9 +95,28 @@ fn paused() -> Rollout {
     }
 }
 
+/// The same while it runs and one of its gates says no: at the end of the window it goes back.
+pub(super) fn failing() -> ModelRow {
+    let mut row = models().remove(1);
+    if let Some(rollout) = &mut row.rollout {
+        rollout.state = RolloutState::Running;
+        rollout.reason = String::new();
+        rollout.history.pop();
+        rollout.to_figures = figures(1_388, 3, 980, 57_400);
+        for gate in &mut rollout.gates {
+            gate.verdict = match (gate.kind, gate.verdict) {
+                (_, Verdict::Off) => Verdict::Off,
+                (GateKind::Ttft, _) => Verdict::Failed,
+                _ => Verdict::Passed,
+            };
+        }
+    }
+    row
+}
+
 /// Went back at its first step.
 fn back() -> Rollout {
-    let words = "errors 21.0 % against 0.1 %, 240 and 4800 requests, p < 0.0001";
+    let words = "errors 20.8 % against 0.1 %, 240 and 4,800 requests, p < 0.0001";
     Rollout {
         id: "ro_00000000000000b2".into(),
         from: 1,
@@ -102,7 +127,7 @@ fn back() -> Rollout {
         steps_permille: vec![50, 1_000],
         window_ms: 60_000,
         min_samples: 200,
-        gates: vec![gate(GateKind::Errors, Verdict::Failed, 5_000, 209_000, words)],
+        gates: vec![gate(GateKind::Errors, Verdict::Failed, 5_000, 207_300, words)],
         from_figures: figures(4_800, 5, 40, 0),
         to_figures: figures(240, 50, 42, 0),
         history: vec![
@@ -137,8 +162,8 @@ pub(super) fn models() -> Vec<ModelRow> {
         ],
         rollout: Some(paused()),
         traffic: vec![
-            traffic(3, figures(2_790, 5, 710, 58_000)),
-            traffic(4, figures(312, 1, 980, 57_400)),
+            traffic(3, figures(28, 0, 710, 58_000)),
+            traffic(4, figures(3, 0, 980, 57_400)),
         ],
         version: 2,
         ..row("qwen3-32b", 3, 3)

@@ -2,7 +2,10 @@
 
 use super::world::NOON;
 use crate::model::gpus::{Card, GpuState, Host, Process};
-use crate::model::providers::{Benchmark, Engine, Offer, Provider, ProviderState};
+use crate::model::providers::{
+    Benchmark, Declared, Engine, Mishap, Offer, Provider, ProviderState, Reputation, Score,
+    Standing, Step,
+};
 
 fn card(index: u32, used: u32, memory_mib: u64, celsius: u32, watts: u32) -> Card {
     Card {
@@ -130,7 +133,49 @@ fn provider(id: &str, name: &str, state: ProviderState) -> Provider {
         joined_at_ms: NOON - 900_000,
         version: 4,
         public_key: "9f".repeat(32),
+        reputation: reputation(Standing::Good, [996, 958, 971, 990, 934]),
         ..Provider::default()
+    }
+}
+
+/// The bounds of its five sides; the lowest is what it is ranked by.
+fn reputation(standing: Standing, bounds: [u32; 5]) -> Reputation {
+    let names = ["identity", "honesty", "quality", "availability", "latency"];
+    let score = |(name, bound_milli): (&str, u32)| Score {
+        name: name.into(),
+        bound_milli,
+        good_milli: 38_412,
+        bad_milli: u64::from(1_000 - bound_milli) * 9,
+    };
+    Reputation {
+        standing,
+        rank_milli: bounds.into_iter().min().unwrap_or(0),
+        scores: names.into_iter().zip(bounds).map(score).collect(),
+        ..Reputation::default()
+    }
+}
+
+/// What the policy made of a provider whose answers differ.
+fn fallen(standing: Standing, bounds: [u32; 5]) -> Reputation {
+    let step = |age_s: i64, to: Standing, reason: &str| Step {
+        at_ms: NOON - age_s * 1_000,
+        to,
+        score: "honesty".into(),
+        reason: reason.into(),
+    };
+    let steps = [
+        step(540, Standing::Suspended, "honesty at least 0.412, below 0.5"),
+        step(3_600, Standing::Probation, "honesty at least 0.688, below 0.7"),
+    ];
+    let skip = usize::from(standing != Standing::Suspended);
+    Reputation {
+        steps: steps.into_iter().skip(skip).collect(),
+        mishaps: vec![Mishap {
+            at_ms: NOON - 545_000,
+            score: "honesty".into(),
+            text: "it counted 812 tokens where 400 came".into(),
+        }],
+        ..reputation(standing, bounds)
     }
 }
 
@@ -141,10 +186,16 @@ pub(super) fn providers() -> Vec<Provider> {
     lacking.missing =
         vec!["no engine serves a model of the catalogue".into(), "1 of 8 requests failed".into()];
     lacking.engines[0].benchmarks = vec![run(1, 1, 4_100)];
+    lacking.declared =
+        vec![Declared { name: "NVIDIA GeForce RTX 3060".into(), count: 1, memory_mib: 12_288 }];
+    lacking.engines[0].own_running = Some(2);
+    lacking.engines[0].kv_cache_milli = Some(413);
+    lacking.reputation = Reputation::default();
     let mut gone = provider("prov_a019b2c3d4e5f607", "gpu-farm", Approved);
     gone.connected = false;
     gone.heard_at_ms = NOON - 44_000;
     gone.reason = "approved by jo".into();
+    gone.reputation = fallen(Standing::Probation, [996, 688, 971, 702, 934]);
     let mut busy = provider("prov_77e0d04b00000000", "nl-rack-2", Approved);
     busy.engines[0].running = 5;
     busy.earned_ncr = 612_900_000_000;
@@ -152,7 +203,8 @@ pub(super) fn providers() -> Vec<Provider> {
     busy.models_allowed = vec!["qwen3-32b".into()];
     busy.price_floor_ncr = 280_000_000;
     let mut bad = provider("prov_5e0a779a00000000", "cheap-cards", Suspended);
-    bad.reason = "answers differ from the reference".into();
+    bad.reason = "honesty at least 0.412, below 0.5".into();
+    bad.reputation = fallen(Standing::Suspended, [996, 412, 800, 990, 934]);
     let mut no = provider("prov_3c719f0700000000", "nobody", Rejected);
     no.connected = false;
     no.reason = "runs behind a proxy".into();

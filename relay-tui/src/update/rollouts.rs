@@ -7,7 +7,7 @@ use crate::keymap::{Act, Level};
 use crate::model::Model;
 use crate::model::call::{Call, RolloutStart, Verb};
 use crate::model::overlay::Purpose;
-use crate::model::rollouts::{ModelRow, Rollout, RolloutState};
+use crate::model::rollouts::{ModelRow, Rollout, RolloutState, Verdict};
 
 /// All requests.
 const WHOLE_PERMILLE: u32 = 1_000;
@@ -62,11 +62,14 @@ pub(super) fn consequences(model: &Model, verb: &Verb) -> Vec<String> {
     let now = percent(rollout.share_permille);
     let traffic =
         format!("Now {} req/s, {now} of them on r{to}.", format::rate(row.requests_per_ks()));
+    let waits = rollout.state == RolloutState::Paused && !rollout.reason.is_empty();
     let failing = rollout
         .gates
         .iter()
-        .filter(|gate| gate.verdict == crate::model::rollouts::Verdict::Failed)
-        .map(|gate| format!("! {}", gate.words));
+        .filter(|gate| gate.verdict == Verdict::Failed)
+        .map(|gate| gate.words.as_str())
+        .chain(waits.then_some(rollout.reason.as_str()))
+        .map(|words| format!("! {words}"));
     let mut lines = Vec::new();
     match verb {
         Verb::Advance => {

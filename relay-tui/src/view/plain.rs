@@ -238,8 +238,13 @@ fn providers(model: &Model, out: &mut String) {
         .admitted()
         .map(|p| {
             let (asked, failed) = p.measured();
+            let known = &p.reputation;
+            let bound = |side: &str| {
+                told(known.score(side).map(|s| format::thousandths(s.bound_milli.into())))
+            };
+            let rank = Some(known.rank_milli).filter(|_| !known.scores.is_empty());
             vec![
-                p.state.word().to_owned(),
+                p.state_word().to_owned(),
                 p.name.clone(),
                 p.id.clone(),
                 if p.connected { "up" } else { "down" }.to_owned(),
@@ -249,6 +254,13 @@ fn providers(model: &Model, out: &mut String) {
                 asked.to_string(),
                 failed.to_string(),
                 format!("{}/{}", p.running(), p.slots()),
+                known.standing.word().to_owned(),
+                told(rank.map(|rank| format::thousandths(rank.into()))),
+                bound("identity"),
+                bound("honesty"),
+                bound("quality"),
+                bound("availability"),
+                bound("latency"),
                 format::usd(p.earned_ncr),
                 told(Some(p.missing.join("; ")).filter(|missing| !missing.is_empty())),
                 p.reason.clone(),
@@ -266,6 +278,13 @@ fn providers(model: &Model, out: &mut String) {
         number("asked"),
         number("failed"),
         number("run"),
+        text("standing"),
+        number("score"),
+        number("identity"),
+        number("honesty"),
+        number("quality"),
+        number("availability"),
+        number("latency"),
         number("earned"),
         text("missing"),
         text("reason"),

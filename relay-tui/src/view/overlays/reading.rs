@@ -8,7 +8,7 @@ use crate::view::facts::Fact;
 use crate::view::pen::{Pen, Span, plain, span};
 use crate::view::screens::{
     audit_lines, backend_facts, evidence_lines, gpu_facts, key_facts, model_lines, process_lines,
-    provider_facts, wrapped,
+    provider_facts, reputation_lines, wrapped,
 };
 use crate::view::theme::Tone;
 
@@ -58,6 +58,7 @@ fn lines(model: &Model, room: u16) -> (String, Vec<Vec<Span>>) {
         }),
         Panel::ProviderList => model.providers.selected().map(|provider| {
             let mut lines = facts(provider_facts(model, provider));
+            lines.extend(texts(reputation_lines(model, provider)));
             lines.extend(texts(evidence_lines(provider)));
             (provider.name.clone(), lines)
         }),

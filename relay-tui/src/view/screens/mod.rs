@@ -7,6 +7,7 @@ mod keys;
 mod models;
 mod overview;
 mod providers;
+mod reputation;
 mod requests;
 mod rollouts;
 
@@ -16,6 +17,7 @@ pub(super) use self::gpus::{facts_of as gpu_facts, process_lines};
 pub(super) use self::keys::facts_of as key_facts;
 pub(super) use self::models::model_lines;
 pub(super) use self::providers::{evidence_lines, facts_of as provider_facts};
+pub(super) use self::reputation::reputation_lines;
 use super::pen::Pen;
 use crate::model::Model;
 use crate::model::layout::{Panel, Slot};
@@ -37,6 +39,7 @@ pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, slot: Slot, focused: bool)
         Panel::ProviderList => providers::list(pen, model, area),
         Panel::ProviderDetail => providers::detail(pen, model, area),
         Panel::ProviderEvidence => providers::evidence(pen, model, area),
+        Panel::ProviderScores => reputation::panel(pen, model, area),
         Panel::ProviderEvents => providers::happenings(pen, model, area),
         Panel::BackendList => backends::list(pen, model, area),
         Panel::BackendHistory => backends::history(pen, model, area),

@@ -249,6 +249,13 @@ pub(crate) fn model_lines(model: &Model, row: &ModelRow) -> Vec<String> {
             "plan        {}; {window} s and {least} requests at each",
             steps.join(", ")
         ));
+        lines.push(format!(
+            "            paused after {} windows without; alpha {}; shadow {}; {} canary prompts",
+            rollout.patience_windows,
+            format::percent(rollout.alpha_ppm),
+            share(rollout.shadow_permille),
+            rollout.canary_prompts
+        ));
         let gates = rollout.gates.iter().map(|gate| {
             format!("gate        {}: {} {}", gate.kind.word(), gate.verdict.word(), gate.words)
         });

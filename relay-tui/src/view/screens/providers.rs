@@ -1,31 +1,36 @@
 //! Who wants in, what was measured, who misbehaves: all that a decision needs, beside its keys.
 
 use super::events::wrapped;
+use super::reputation;
 use crate::format;
 use crate::model::Model;
 use crate::model::columns::{self, Column};
 use crate::model::layout::{Area, Panel};
-use crate::model::providers::{Provider, ProviderState};
+use crate::model::providers::{Engine, Provider, ProviderState, Standing};
 use crate::view::facts::{self, Fact, fact, toned};
+use crate::view::glyphs::Glyphs;
 use crate::view::pen::{Pen, Span, plain, span};
 use crate::view::theme::Tone;
 use crate::view::{empty_line, framed, table};
 
-/// Facts of a narrow page: up to the models and engines, so that measurements have room.
-const NARROW_FACTS: usize = 8;
+/// Facts of a narrow page: up to what runs and the standing, so that measurements have room.
+const NARROW_FACTS: usize = 9;
 
 fn state_cell(model: &Model, provider: &Provider) -> Span {
     if let Some(call) = model.open_call(&provider.id) {
         return span(if call.unknown { "UNKNOWN?" } else { "..." }, Tone::Warn);
     }
     let tone = match provider.state {
+        ProviderState::Approved if provider.reputation.standing == Standing::Probation => {
+            Tone::Warn
+        }
         ProviderState::Pending => Tone::Focus,
         ProviderState::Suspended => Tone::Warn,
         ProviderState::Rejected => Tone::Bad,
         ProviderState::Approved => Tone::Good,
         ProviderState::Probing | ProviderState::Joining | ProviderState::Left => Tone::Quiet,
     };
-    span(provider.state.word(), tone)
+    span(provider.state_word(), tone)
 }
 
 /// `up`, or for how long there was none.
@@ -48,8 +53,9 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let sort = table::state(pen, &model.providers, area.width.saturating_sub(40));
     let right = if pending > 0 { format!("{pending} pending  {sort}") } else { sort };
     let inside = framed(pen, model, area, title.trim_end(), &right, true);
+    let glyphs = pen.glyphs;
     table::rows(pen, model, Panel::ProviderList, inside, &model.providers, |one, column, _| {
-        cell(model, one, column)
+        cell(model, glyphs, one, column)
     });
     if model.providers.shown_len() == 0 {
         let table = &model.providers;
@@ -60,12 +66,14 @@ pub(super) fn list(pen: &mut Pen<'_>, model: &Model, area: Area) {
 }
 
 /// What stands under a column.
-fn cell(model: &Model, provider: &Provider, column: &Column) -> Span {
+fn cell(model: &Model, glyphs: &Glyphs, provider: &Provider, column: &Column) -> Span {
     let or_dash = |text: String| if text.is_empty() { span("-", Tone::Quiet) } else { plain(text) };
     match column.head {
         "state" => state_cell(model, provider),
         "name" => plain(provider.name.as_str()),
-        "gpus" => or_dash(model.cards_of(&provider.id)),
+        "gpus" => cards(model, provider),
+        "score" => reputation::rank(&provider.reputation),
+        "sides" => reputation::sides(glyphs, &provider.reputation),
         "models" => plain(provider.model_line()),
         "link" => link_cell(model, provider),
         "tok/s" => or_dash(provider.fastest_per_ks().map_or_else(String::new, format::rate)),
@@ -88,9 +96,32 @@ fn cell(model: &Model, provider: &Provider, column: &Column) -> Span {
         },
         "earned" => plain(format::usd(provider.earned_ncr)),
         "agent" => plain(provider.agent_version.as_str()),
-        "payout" => span(provider.payout.as_str(), Tone::Quiet),
         _ => Span::default(),
     }
+}
+
+/// The cards that its host measures; else those that it says it has, which are quiet.
+fn cards(model: &Model, provider: &Provider) -> Span {
+    let measured = model.cards_of(&provider.id);
+    match (measured.is_empty(), declared(provider, false)) {
+        (false, _) => plain(measured),
+        (true, said) if said.is_empty() => span("-", Tone::Quiet),
+        (true, said) => span(said, Tone::Quiet),
+    }
+}
+
+/// `2x RTX 4090 24 GiB`, by its own word; in a list without the memory.
+fn declared(provider: &Provider, with_memory: bool) -> String {
+    let each = provider.declared.iter().map(|one| {
+        let name = one.name.trim_start_matches("NVIDIA ").trim_start_matches("GeForce ");
+        match one.memory_mib {
+            memory if memory > 0 && with_memory => {
+                format!("{}x {name} {} GiB", one.count, super::gpus::gib(memory))
+            }
+            _ => format!("{}x {name}", one.count),
+        }
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
@@ -105,8 +136,13 @@ pub(super) fn detail(pen: &mut Pen<'_>, model: &Model, area: Area) {
     }
     let used = facts::draw(pen, inside, &all);
     if !model.size.is_wide() {
-        let rest = Area { y: inside.y + used, height: inside.height - used, ..inside };
-        measured(pen, rest, provider);
+        let below = |used: u16| Area {
+            y: inside.y + used,
+            height: inside.height.saturating_sub(used),
+            ..inside
+        };
+        reputation::line(pen, below(used), &provider.reputation);
+        measured(pen, below(used + 1), provider);
     }
 }
 
@@ -131,6 +167,11 @@ pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
         [] => span("nothing, the evidence is complete", Tone::Good),
         missing => span(missing.join("; "), Tone::Warn),
     };
+    let gpus = match (model.cards_of(&provider.id), declared(provider, true)) {
+        (measured, said) if said.is_empty() => measured,
+        (measured, said) if measured.is_empty() => format!("says {said}"),
+        (measured, said) => format!("{measured}; says {said}"),
+    };
     let engines: Vec<String> = provider
         .engines
         .iter()
@@ -145,15 +186,16 @@ pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
         toned("link", link),
         fact("why", provider.reason.as_str()).long(),
         toned("missing", missing).long(),
-        fact("gpus", model.cards_of(&provider.id)),
+        fact("gpus", gpus),
         fact("models", provider.model_line()),
         fact("engines", engines.join(", ")).long(),
         fact("running", format!("{} of {}", provider.running(), provider.slots())),
-        fact("examined", ago(provider.examined_at_ms)),
+        toned("standing", reputation::standing(&provider.reputation)),
         fact("earned", format::usd(provider.earned_ncr)),
         fact("limits", limits(provider)).long(),
         fact("payout", provider.payout.as_str()).long(),
         fact("id", provider.id.as_str()).long(),
+        fact("examined", ago(provider.examined_at_ms)),
         fact("joined", model.zone.date(provider.joined_at_ms)),
         fact("agent", provider.agent_version.as_str()),
         fact("key", provider.public_key.as_str()).long(),
@@ -195,7 +237,21 @@ pub(crate) fn evidence_lines(provider: &Provider) -> Vec<String> {
         )
     });
     let missing = provider.missing.iter().map(|missing| format!("missing     {missing}"));
-    missing.chain(offers).chain(runs).collect()
+    let told = provider.engines.iter().filter_map(of_itself);
+    missing.chain(offers).chain(told).chain(runs).collect()
+}
+
+/// `tells       vllm: 2 running, 1 waiting, KV cache 41.0%`, as far as the engine tells.
+fn of_itself(engine: &Engine) -> Option<String> {
+    let parts = [
+        engine.own_running.map(|count| format!("{count} running")),
+        engine.own_waiting.map(|count| format!("{count} waiting")),
+        engine.kv_cache_milli.map(|milli| format!("KV cache {}.{}%", milli / 10, milli % 10)),
+        engine.loaded_models.map(|count| format!("{count} models in memory")),
+        (!engine.deployment.is_empty()).then(|| format!("instance of {}", engine.deployment)),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("tells       {}: {}", engine.name, parts.join(", ")))
 }
 
 pub(super) fn evidence(pen: &mut Pen<'_>, model: &Model, area: Area) {

@@ -181,7 +181,8 @@ fn judged(gate: Option<&Gate>, points: bool) -> [Span; 3] {
         Verdict::Waiting | Verdict::Off => (Tone::Quiet, gate.verdict.word()),
     };
     let worse = match gate.verdict {
-        Verdict::Waiting => none(),
+        // There is something to see already, if too little to judge by.
+        Verdict::Waiting => span(signed(gate.worse_ppm), Tone::Quiet),
         Verdict::Failed => span(signed(gate.worse_ppm), Tone::Bad),
         _ => plain(signed(gate.worse_ppm)),
     };
