@@ -37,6 +37,26 @@ pub(crate) fn parse_usd(text: &str) -> Option<i64> {
     whole.checked_mul(1_000_000_000)?.checked_add(nano)
 }
 
+/// The amount as it is typed: `0.28`, `12`; every decimal that it has.
+pub(crate) fn amount(ncr: i64) -> String {
+    let sign = if ncr < 0 { "-" } else { "" };
+    let ncr = i128::from(ncr).abs();
+    let text = format!("{sign}{}.{:09}", ncr / NCR_PER_USD, ncr % NCR_PER_USD);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A typed decimal number, `%` or not, times ten to the power of `decimals`, exactly; `None` where
+/// it is no number or has more decimals.
+pub(crate) fn scaled(text: &str, decimals: usize) -> Option<u32> {
+    let text = text.trim().trim_end_matches('%');
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(rest) || rest.len() > decimals {
+        return None;
+    }
+    format!("{whole}{rest:0<decimals$}").parse().ok()
+}
+
 /// `918,233`.
 pub(crate) fn grouped(number: u128) -> String {
     let digits = number.to_string();
@@ -147,6 +167,24 @@ mod tests {
         assert_eq!(parse_usd(".000000001"), Some(1));
         for wrong in ["", ".", "-1", "1e3", "0.0000000001", "99999999999", "1.2.3", "$"] {
             assert_eq!(parse_usd(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_typed_as_it_is_read() {
+        for (ncr, text) in [(280_000_000, "0.28"), (12_000_000_000, "12"), (1, "0.000000001")] {
+            assert_eq!((amount(ncr).as_str(), parse_usd(text)), (text, Some(ncr)));
+        }
+    }
+
+    #[test]
+    fn scaled_numbers_are_exact_or_none() {
+        assert_eq!(
+            [scaled("2.5%", 1), scaled("100", 1), scaled("0.1", 4)].map(Option::unwrap),
+            [25, 1_000, 1_000]
+        );
+        for wrong in ["", "-1", "1.25", ".5", "1e3", "9999999999", "abc", "1 2"] {
+            assert_eq!(scaled(wrong, 1), None, "{wrong}");
         }
     }
 

@@ -153,17 +153,51 @@ impl Desk {
         line(&self.console, "ok gpu-1 0").await;
     }
 
-    fn revise(&self, backend: &str) -> u64 {
-        let made = self.relay.admin(&["rollouts", "revise", MODEL, "--target", backend]).unwrap();
-        number(&made["number"])
+    /// Makes a revision of one backend, as it is revision `number`.
+    async fn revises(&self, backend: &str, number: u64) {
+        self.console.keys("e").unwrap();
+        line(&self.console, &format!("New revision of {MODEL}")).await;
+        // ^u empties the field of what serves now; then note, temperature, top_p, tokens, reason.
+        self.types(&format!("\u{15}{backend}\rby hand\r0.7\r\r\r\r\r")).await;
+        line(&self.console, &format!("r{number} idle")).await;
+        let made = &self.rollout()["revisions"][0];
+        let parameters = &made["parameters"];
+        assert_eq!(
+            (self::number(&made["number"]), &made["note"], &parameters["temperature_milli"]),
+            (number, &"by hand".into(), &700.into()),
+            "{made}"
+        );
+        assert_eq!(made["targets"][0]["backend_id"], backend);
     }
 
-    /// Fills in the form of a new rollout and waits until it runs.
-    async fn starts(&self, revision: u64, plan: &str) {
+    /// Bounds what the provider may do, and takes the bounds away again.
+    async fn bounds_the_provider(&self) {
+        self.console.keys("e").unwrap();
+        line(&self.console, "Limits of gpu-1").await;
+        self.types(&format!("\u{15}{MODEL}\r\u{15}3\r0.5\rtoo busy\r\r")).await;
+        line(&self.console, &format!("limits 3 at once each, only {MODEL}, from $0.5000")).await;
+        let found = self.provider();
+        assert_eq!(
+            (number(&found["max_concurrency"]), &found["models_allowed"][0]),
+            (3, &MODEL.into()),
+            "{found}"
+        );
+        assert_eq!(found["price_floor_ncr"], 500_000_000, "{found}");
+        self.console.keys("e").unwrap();
+        line(&self.console, "Limits of gpu-1").await;
+        self.types("\u{15}all\r\u{15}0\r\u{15}\r\r\r").await;
+        line(&self.console, "limits -").await;
+    }
+
+    /// Fills in the form of a new rollout and waits until it runs: its steps, the least time of one,
+    /// the least requests, and how much worse its errors may be.
+    async fn starts(&self, revision: u64, [steps, window, requests, errors]: [&str; 4]) {
         line(&self.console, &format!("r{revision} idle")).await;
         self.console.keys("n").unwrap();
         line(&self.console, &format!("revision {revision} its number")).await;
-        self.types(&format!("\r{plan}\rfrom the keyboard\r\r")).await;
+        // Then patience, shadow and alpha, four gates and the canaries, the reason, the button.
+        let plan = format!("{steps}\r{window}\r{requests}\r\r\r\r{errors}\r\r\r\r\r\r");
+        self.types(&format!("\r{plan}from the keyboard\r\r")).await;
         line(&self.console, "next 50%").await;
         line(&self.console, &format!("rolling {MODEL}")).await;
         let rollout = &self.rollout()["rollout"];
@@ -171,6 +205,10 @@ impl Desk {
             (&rollout["state"], number(&rollout["share_permille"])),
             (&"running".into(), 500)
         );
+        let gates = &rollout["plan"]["gates"];
+        let tenth: f64 = errors.parse().unwrap();
+        assert_eq!(gates["errors_ppm"].as_f64(), Some(tenth * 10_000.0), "{gates}");
+        assert_eq!(number(&gates["ttft_ppm"]), 200_000, "{gates}");
     }
 
     /// Past a step that leaves nothing to compare with: by name and with a reason.
@@ -182,8 +220,9 @@ impl Desk {
 
     async fn rolls_out_to_the_provider(&self, theirs: &str) {
         self.console.keys("4").unwrap();
-        assert_eq!(self.revise(theirs), 2);
-        self.starts(2, "50,100\r600\r\r").await;
+        line(&self.console, &format!("stable {MODEL}")).await;
+        self.revises(theirs, 2).await;
+        self.starts(2, ["50,100", "600", "", "0.4"]).await;
         self.console.keys("h").unwrap();
         line(&self.console, "<50% PAUSED>").await;
         line(&self.console, &format!("PAUSED {MODEL}")).await;
@@ -212,8 +251,8 @@ impl Desk {
     /// One in five of its requests fails: it goes back while nobody touches a key.
     async fn sees_a_bad_revision_go_back(&self, own: &str) {
         self.own.then(Script::Flaky { count: 8, every: 5 });
-        assert_eq!(self.revise(own), 3);
-        self.starts(3, "50,100\r60\r50\r").await;
+        self.revises(own, 3).await;
+        self.starts(3, ["50,100", "60", "50", "0.5"]).await;
         let caller = Caller::of(&self.relay);
         let ended = eventually("the rollout to go back", async || {
             let mut asking = JoinSet::new();
@@ -244,6 +283,8 @@ impl Desk {
         .unwrap();
         assert_eq!(number(&self.rollout()["live_revision"]), 2);
         line(&self.console, "r2 live").await;
+        self.console.keys("1").unwrap();
+        line(&self.console, &format!("rollout {MODEL} r3 rolled bac")).await;
     }
 }
 
@@ -251,6 +292,7 @@ impl Desk {
 async fn a_provider_joins_is_approved_takes_a_model_and_a_bad_revision_goes_back() {
     let mut desk = Desk::new();
     desk.examines_and_approves().await;
+    desk.bounds_the_provider().await;
     desk.watches_the_card().await;
     let backends = eventually("the provider's backend", async || {
         let list = desk.relay.admin(&["backends", "list"])?;

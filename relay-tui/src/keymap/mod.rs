@@ -84,6 +84,8 @@ pub(crate) enum Act {
     Reject,
     Suspend,
     Reconsider,
+    Bound,
+    Revise,
     StartRollout,
     Advance,
     Hold,

@@ -43,6 +43,7 @@ fn a_letter_keeps_one_idea_on_all_screens() {
         "uncordon" | "reconsider" | "resume" => "undo a stop",
         "approve" | "advance" => "let it go on",
         "new" | "start" => "begin something",
+        "limits" | "bound" | "revise" => "edit",
         other => other,
     };
     let mut ideas: BTreeMap<Press, &str> = BTreeMap::new();

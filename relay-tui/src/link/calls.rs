@@ -7,7 +7,7 @@ use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
 use super::channel::Wire;
-use super::{convert, problem};
+use super::{convert, problem, rollouts};
 use crate::model::call::{Call, Found, Outcome, Read, Secret, Verb};
 use crate::model::data::Limits;
 use crate::text::clean;
@@ -117,14 +117,22 @@ async fn send(wire: &Wire, sent: &Sent) -> Result<Outcome, Status> {
             let ask = proto::ReconsiderProviderRequest { change, provider_id };
             wire.providers().reconsider_provider(timed(wire, ask)).await?;
         }
-        Verb::StartRollout(start) => {
-            let plan = proto::RolloutPlan {
-                steps_permille: start.steps_permille.clone(),
-                window_ms: start.window_ms,
-                min_samples: start.min_samples,
-                shadow_permille: start.shadow_permille,
-                ..Default::default()
+        Verb::LimitProvider(bounds) => {
+            let ask = proto::LimitProviderRequest {
+                change,
+                provider_id,
+                max_concurrency: bounds.max_concurrency,
+                models: bounds.models.clone(),
+                price_floor_ncr: bounds.price_floor_ncr,
             };
+            wire.providers().limit_provider(timed(wire, ask)).await?;
+        }
+        Verb::Revise(draft) => {
+            let ask = rollouts::revise(change, call.object.clone(), draft);
+            wire.rollouts().create_revision(timed(wire, ask)).await?;
+        }
+        Verb::StartRollout(start) => {
+            let plan = rollouts::plan(start).map_err(Status::invalid_argument)?;
             let (model, revision) = (call.object.clone(), start.revision);
             let ask = proto::StartRolloutRequest { change, model, revision, plan: Some(plan) };
             wire.rollouts().start_rollout(timed(wire, ask)).await?;

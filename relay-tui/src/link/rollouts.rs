@@ -1,11 +1,110 @@
 //! Models and rollouts of the protocol as the console's own. Every text passes the sanitizer here.
 
-use relay_proto::admin::v1 as proto;
+use std::io::Read as _;
 
+use relay_proto::admin::v1 as proto;
+use serde::Deserialize;
+
+use crate::model::call::{Canaries, GateLimit, RevisionDraft, RolloutStart};
 use crate::model::rollouts::{
     Figures, Gate, GateKind, ModelRow, Note, Revision, Rollout, RolloutState, Traffic, Verdict,
 };
 use crate::text::clean;
+
+/// The gates of a plan that names none, as the protocol says. Naming one names them all.
+const USUAL_GATES: proto::Gates = proto::Gates {
+    errors_ppm: Some(5_000),
+    ttft_ppm: Some(200_000),
+    tokens_per_second_ppm: Some(200_000),
+    finish_reasons_ppm: Some(100_000),
+    canary_ppm: Some(100_000),
+};
+/// Bytes of a file of canary prompts: more than the daemon takes.
+const CANARIES_MAX_BYTES: u64 = 1 << 20;
+
+/// A prompt of a file, as `relayd admin rollouts start --canaries` reads it.
+#[derive(Deserialize)]
+struct Canary {
+    prompt: String,
+    expect: String,
+}
+
+/// The plan that is asked for; what it leaves out is the daemon's own.
+///
+/// # Errors
+/// One sentence: the file of canary prompts cannot be read.
+pub(super) fn plan(start: &RolloutStart) -> Result<proto::RolloutPlan, String> {
+    let canaries = match &start.canaries {
+        Canaries::Typed(pairs) => pairs.clone(),
+        Canaries::File(file) => read(file).map_err(|error| format!("{file}: {error}"))?,
+    };
+    let canary = |(prompt, expect)| proto::CanaryPrompt { prompt, expect };
+    Ok(proto::RolloutPlan {
+        steps_permille: start.steps_permille.clone(),
+        window_ms: start.window_ms,
+        min_samples: start.min_samples,
+        patience_windows: start.patience_windows,
+        alpha_ppm: start.alpha_ppm,
+        shadow_permille: start.shadow_permille,
+        gates: (!start.gates.is_empty()).then(|| gates(&start.gates)),
+        canary_prompts: canaries.into_iter().map(canary).collect(),
+    })
+}
+
+fn gates(said: &[(GateKind, GateLimit)]) -> proto::Gates {
+    let mut gates = USUAL_GATES;
+    for (kind, limit) in said {
+        let place = match kind {
+            GateKind::Errors => &mut gates.errors_ppm,
+            GateKind::Ttft => &mut gates.ttft_ppm,
+            GateKind::TokensPerSecond => &mut gates.tokens_per_second_ppm,
+            GateKind::FinishReasons => &mut gates.finish_reasons_ppm,
+            GateKind::Canary => &mut gates.canary_ppm,
+        };
+        *place = match limit {
+            GateLimit::Off => None,
+            GateLimit::Ppm(ppm) => Some(*ppm),
+        };
+    }
+    gates
+}
+
+fn read(file: &str) -> Result<Vec<(String, String)>, String> {
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    opened
+        .take(CANARIES_MAX_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| error.to_string())?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > CANARIES_MAX_BYTES {
+        return Err(format!("is longer than {CANARIES_MAX_BYTES} bytes"));
+    }
+    let all: Vec<Canary> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    Ok(all.into_iter().map(|Canary { prompt, expect }| (prompt, expect)).collect())
+}
+
+/// The revision that is asked for.
+pub(super) fn revise(
+    change: Option<proto::Change>,
+    model: String,
+    draft: &RevisionDraft,
+) -> proto::CreateRevisionRequest {
+    let target = |(backend_id, upstream): &(String, String)| proto::RevisionTarget {
+        backend_id: backend_id.clone(),
+        upstream: upstream.clone(),
+    };
+    proto::CreateRevisionRequest {
+        change,
+        model,
+        note: draft.note.clone(),
+        targets: draft.targets.iter().map(target).collect(),
+        parameters: Some(proto::RevisionParameters {
+            temperature_milli: draft.temperature_milli,
+            top_p_milli: draft.top_p_milli,
+            max_tokens: draft.max_tokens,
+        }),
+    }
+}
 
 pub(super) fn model(m: proto::ModelRollout) -> ModelRow {
     ModelRow {
@@ -144,5 +243,42 @@ fn traffic(t: proto::RevisionTraffic) -> Traffic {
         figures: t.figures.map(figures).unwrap_or_default(),
         span_ms: t.span_ms,
         ttft_p95_ms: t.ttft_p95_ms_history,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_gate_changes_itself_alone_and_none_says_none() {
+        let start = RolloutStart {
+            gates: vec![
+                (GateKind::Errors, GateLimit::Ppm(20_000)),
+                (GateKind::Canary, GateLimit::Off),
+            ],
+            canaries: Canaries::Typed(vec![("2+2?".into(), "4".into())]),
+            ..RolloutStart::default()
+        };
+        let plan = plan(&start).unwrap();
+        let gates = plan.gates.unwrap();
+        assert_eq!((gates.errors_ppm, gates.canary_ppm), (Some(20_000), None));
+        assert_eq!(gates.ttft_ppm, USUAL_GATES.ttft_ppm);
+        assert_eq!(plan.canary_prompts[0].expect, "4");
+        assert_eq!(super::plan(&RolloutStart::default()).unwrap(), proto::RolloutPlan::default());
+    }
+
+    #[test]
+    fn canaries_come_from_a_file_or_the_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("canaries.json").display().to_string();
+        let of = |file: &str| {
+            plan(&RolloutStart { canaries: Canaries::File(file.into()), ..RolloutStart::default() })
+        };
+        assert!(of(&file).unwrap_err().starts_with(&file), "it is not there");
+        std::fs::write(&file, r#"[{"prompt": "say \"a | b\"", "expect": "a | b"}]"#).unwrap();
+        assert_eq!(of(&file).unwrap().canary_prompts[0].expect, "a | b");
+        std::fs::write(&file, "[1]").unwrap();
+        assert!(of(&file).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::data::{AuditEntry, Customer, Limits, ModelUsage};
+use super::rollouts::GateKind;
 
 /// A change, on its way once it is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Reject,
     Suspend,
     Reconsider,
+    LimitProvider(ProviderBounds),
+    Revise(RevisionDraft),
     StartRollout(RolloutStart),
     Advance,
     Hold,
@@ -47,7 +50,55 @@ pub(crate) struct RolloutStart {
     pub(crate) steps_permille: Vec<u32>,
     pub(crate) window_ms: u64,
     pub(crate) min_samples: u32,
+    pub(crate) patience_windows: u32,
+    pub(crate) alpha_ppm: u32,
     pub(crate) shadow_permille: u32,
+    /// Those that are named; the others are as usual.
+    pub(crate) gates: Vec<(GateKind, GateLimit)>,
+    pub(crate) canaries: Canaries,
+}
+
+/// How much worse a gate lets a revision be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GateLimit {
+    Off,
+    Ppm(u32),
+}
+
+/// Prompts whose answers are known, each with what its answer must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Canaries {
+    Typed(Vec<(String, String)>),
+    /// A JSON list of `{"prompt": .., "expect": ..}`, read when the change is sent.
+    File(String),
+}
+
+impl Default for Canaries {
+    fn default() -> Self {
+        Self::Typed(Vec::new())
+    }
+}
+
+/// A revision to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RevisionDraft {
+    /// Backend, and what its engine calls the model; empty is what its row says.
+    pub(crate) targets: Vec<(String, String)>,
+    pub(crate) note: String,
+    pub(crate) temperature_milli: Option<u32>,
+    pub(crate) top_p_milli: Option<u32>,
+    pub(crate) max_tokens: Option<u32>,
+}
+
+/// What a provider may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProviderBounds {
+    /// Of each engine; 0 is what it offers.
+    pub(crate) max_concurrency: u32,
+    /// Empty is all that it offers.
+    pub(crate) models: Vec<String>,
+    /// Of a million answer tokens; 0 is any.
+    pub(crate) price_floor_ncr: i64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +176,8 @@ impl Verb {
             Self::Reject => "reject",
             Self::Suspend => "suspend",
             Self::Reconsider => "reconsider",
+            Self::LimitProvider(_) => "limits",
+            Self::Revise(_) => "revise",
             Self::StartRollout(_) => "start",
             Self::Advance => "advance",
             Self::Hold => "hold",

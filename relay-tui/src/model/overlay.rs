@@ -1,6 +1,6 @@
 //! What lies over a screen: help, palette, dialogs, a secret.
 
-use super::call::{Call, Secret};
+use super::call::{Call, ProviderBounds, Secret};
 use super::input::Input;
 use crate::keymap::Level;
 
@@ -84,6 +84,16 @@ pub(crate) enum Purpose {
     Limits {
         key_id: String,
         name: String,
+        version: u64,
+    },
+    ProviderBounds {
+        provider_id: String,
+        name: String,
+        version: u64,
+        now: ProviderBounds,
+    },
+    Revise {
+        model: String,
         version: u64,
     },
     StartRollout {

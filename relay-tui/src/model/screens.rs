@@ -81,7 +81,7 @@ static PAGES: [Page; Screen::ALL.len()] = [
         title: "Models",
         short: "Modl",
         question: "which revision serves, is the new one worse",
-        streams: &[Stream::Models, Stream::Events],
+        streams: &[Stream::Models, Stream::Backends, Stream::Events],
         panels: &[Panel::ModelList],
         lay: layout::models,
     },

@@ -107,6 +107,8 @@ const fn needed(verb: &Verb) -> Role {
         | Verb::Reject
         | Verb::Suspend
         | Verb::Reconsider
+        | Verb::LimitProvider(_)
+        | Verb::Revise(_)
         | Verb::StartRollout(_)
         | Verb::Advance
         | Verb::Hold

@@ -2,17 +2,17 @@
 
 use super::models::{failing, models};
 use super::rooms::providers;
-use super::world::{LARGE, SMALL, World};
+use super::world::{SMALL, World};
 use crate::keymap::Code;
 use crate::model::Screen;
-use crate::model::call::{Call, Outcome, RolloutStart, Verb};
+use crate::model::call::{Call, Outcome, Verb};
 use crate::model::data::{Role, Rows};
 use crate::model::link::{LinkState, Stream};
 use crate::model::providers::ProviderState;
 use crate::model::rollouts::RolloutState;
 use crate::msg::{Ask, Cmd, Told, Update};
 
-fn calls(cmds: &[Cmd]) -> Vec<Call> {
+pub(super) fn calls(cmds: &[Cmd]) -> Vec<Call> {
     let sent = cmds.iter().filter_map(|cmd| match cmd {
         Cmd::Link(Ask::Call(call)) => Some(call.clone()),
         _ => None,
@@ -20,7 +20,7 @@ fn calls(cmds: &[Cmd]) -> Vec<Call> {
     sent.collect()
 }
 
-fn on_provider(role: Role, name: &str) -> World {
+pub(super) fn on_provider(role: Role, name: &str) -> World {
     let mut world = World::as_role(SMALL, role);
     world.go(Screen::Providers);
     let id = providers().into_iter().find(|provider| provider.name == name).unwrap().id;
@@ -28,7 +28,7 @@ fn on_provider(role: Role, name: &str) -> World {
     world
 }
 
-fn on_model(role: Role, name: &str) -> World {
+pub(super) fn on_model(role: Role, name: &str) -> World {
     let mut world = World::as_role(SMALL, role);
     world.go(Screen::Models);
     assert!(world.model.models.select(name));
@@ -237,42 +237,6 @@ fn a_rollout_is_held_at_once_resumed_with_y_and_rolled_back_by_name() {
     world.keys("X");
     let sent = by_name(&mut world, "qwen3-32b", "slower than promised");
     assert_eq!((&sent[0].verb, sent[0].reason.as_str()), (&Verb::RollBack, "slower than promised"));
-}
-
-#[test]
-fn a_rollout_starts_from_a_form_that_says_what_is_wrong() {
-    let mut world = World::as_role(LARGE, Role::Operator);
-    world.go(Screen::Models);
-    assert!(world.model.models.select("bge-m3"));
-    world.keys("n");
-    assert!(world.text().contains("Start a rollout of bge-m3"), "{}", world.text());
-    world.settle().press(Code::Enter);
-    world.keys("10,5,100");
-    world.press(Code::Enter);
-    world.keys("60");
-    for _ in 0..4 {
-        world.press(Code::Enter);
-    }
-    assert!(calls(&world.press(Code::Enter)).is_empty());
-    assert!(world.text().contains("steps grow, and the last is 100"), "{}", world.text());
-    world.press(Code::Tab);
-    world.press(Code::Tab);
-    for _ in 0..8 {
-        world.press(Code::Backspace);
-    }
-    world.keys("2.5,50,100");
-    for _ in 0..5 {
-        world.press(Code::Enter);
-    }
-    let cmds = world.press(Code::Enter);
-    let [call] = &calls(&cmds)[..] else { panic!("{cmds:?}\n{}", world.text()) };
-    let start = RolloutStart {
-        revision: 2,
-        steps_permille: vec![25, 500, 1_000],
-        window_ms: 60_000,
-        ..RolloutStart::default()
-    };
-    assert_eq!((&call.verb, call.expected_version), (&Verb::StartRollout(start), 1));
 }
 
 #[test]

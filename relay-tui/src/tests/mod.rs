@@ -4,6 +4,7 @@ mod acting;
 mod allowed;
 mod budgets;
 mod deciding;
+mod forms;
 mod link;
 mod models;
 mod pages;

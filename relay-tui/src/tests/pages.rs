@@ -120,6 +120,30 @@ fn rollouts_are_decided_in_dialogs_80x24() {
     let mut world = on_model(SMALL, "bge-m3");
     world.keys("n");
     insta::assert_snapshot!("a_new_rollout_80x24", world.page());
+    let mut world = on_model(SMALL, "qwen3-32b");
+    world.keys("e");
+    insta::assert_snapshot!("a_new_revision_80x24", world.page());
+}
+
+#[test]
+fn what_a_provider_may_do_80x24() {
+    let mut world = World::live(SMALL);
+    world.go(Screen::Providers);
+    assert!(world.model.providers.select("prov_77e0d04b00000000"));
+    world.keys("e");
+    insta::assert_snapshot!(world.page());
+}
+
+/// A provider whose answers differ, and all that is known of it.
+#[test]
+fn a_provider_in_full_140x40() {
+    let mut world = World::live(LARGE);
+    world.go(Screen::Providers);
+    assert!(world.model.providers.select("prov_5e0a779a00000000"));
+    world.pass(1_000);
+    insta::assert_snapshot!("provider_140x40_suspended", world.page());
+    world.press(Code::Enter);
+    insta::assert_snapshot!(world.page());
 }
 
 #[test]
@@ -314,5 +338,20 @@ fn no_page_holds_a_character_that_acts() {
         world.go(screen);
         let text = world.text();
         assert!(text.chars().all(|c| c == '\n' || crate::text::is_plain(c)), "{screen:?}");
+    }
+}
+
+/// The pictures of the README are these pages: who changes one draws it there again.
+#[test]
+fn the_pictures_of_the_readme_are_what_is_drawn() {
+    let readme = include_str!("../../../README.md");
+    let mut paused = on_model(SMALL, "qwen3-32b");
+    for (name, world) in [
+        ("GPUs", World::live(SMALL).go(Screen::Gpus)),
+        ("Providers", World::live(SMALL).go(Screen::Providers)),
+        ("Models", &mut paused),
+    ] {
+        let page = world.text();
+        assert!(readme.contains(&format!("```text\n{page}```")), "{name} is drawn so now:\n{page}");
     }
 }

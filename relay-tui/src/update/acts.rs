@@ -1,6 +1,6 @@
 //! What each action does, and why it may not.
 
-use super::{dialogs, rollouts};
+use super::{dialogs, plans, providers, rollouts};
 use crate::keymap::{Act, Action, Level};
 use crate::model::call::{Call, Read, Verb};
 use crate::model::columns;
@@ -8,7 +8,6 @@ use crate::model::data::{Backend, BackendState, Severity};
 use crate::model::layout::Panel;
 use crate::model::list::List;
 use crate::model::overlay::{Overlay, Palette};
-use crate::model::providers::{Provider, ProviderState};
 use crate::model::table::Move;
 use crate::model::{Model, OpenCall, RANGES_S, Screen, Typing};
 use crate::msg::{Ask, Cmd};
@@ -44,15 +43,18 @@ pub(crate) fn refusal(model: &Model, action: &Action) -> Option<String> {
             };
             busy(model, &backend.id).or_else(|| not_now(backend, action.act))
         }
-        Act::Approve | Act::Reject | Act::Suspend | Act::Reconsider => {
+        Act::Approve | Act::Reject | Act::Suspend | Act::Reconsider | Act::Bound => {
             let Some(provider) = model.providers.selected() else {
                 return Some("no provider is selected".to_owned());
             };
-            busy(model, &provider.id).or_else(|| undecidable(provider, action.act))
+            busy(model, &provider.id).or_else(|| providers::refusal(provider, action.act))
         }
-        Act::StartRollout | Act::Advance | Act::Hold | Act::Resume | Act::RollBack => {
-            rollouts::refusal(model, action.act)
-        }
+        Act::Revise
+        | Act::StartRollout
+        | Act::Advance
+        | Act::Hold
+        | Act::Resume
+        | Act::RollBack => rollouts::refusal(model, action.act),
         Act::Limits | Act::Revoke => {
             let Some(key) = model.keys.selected() else {
                 return Some("no key is selected".to_owned());
@@ -87,22 +89,6 @@ fn not_now(backend: &Backend, act: Act) -> Option<String> {
         _ => false,
     };
     refused.then(|| format!("{} is {}", backend.id, backend.state.word().to_lowercase()))
-}
-
-/// Why a provider cannot be decided about so; the daemon has the last word.
-fn undecidable(provider: &Provider, act: Act) -> Option<String> {
-    use ProviderState::{Approved, Joining, Left, Pending, Probing, Rejected, Suspended};
-    let state = provider.state;
-    match (act, state) {
-        (Act::Approve, Joining | Probing) => Some("its evidence is not complete yet".to_owned()),
-        (Act::Approve, Pending | Suspended) | (Act::Suspend, Approved) => None,
-        (Act::Reject, Joining | Probing | Pending | Suspended) => None,
-        (Act::Reject, Approved) => Some("it is approved: suspend it first".to_owned()),
-        (Act::Reconsider, Rejected) => None,
-        (Act::Approve, Rejected) => Some("it was rejected: reconsider it first".to_owned()),
-        (Act::Approve | Act::Reject | Act::Suspend, Left) => Some("it has left".to_owned()),
-        _ => Some(format!("{} is {}", provider.name, state.word().to_lowercase())),
-    }
 }
 
 /// Does an action, or says why not.
@@ -166,7 +152,9 @@ pub(crate) fn perform(model: &mut Model, act: Act) -> Vec<Cmd> {
         Act::Reject => dialogs::confirm(model, Verb::Reject, Level::Name),
         Act::Suspend => dialogs::confirm(model, Verb::Suspend, Level::Name),
         Act::Reconsider => dialogs::confirm(model, Verb::Reconsider, Level::Reason),
-        Act::StartRollout => rollouts::start(model),
+        Act::Bound => providers::bounds(model),
+        Act::Revise => plans::revise(model),
+        Act::StartRollout => plans::start(model),
         Act::Advance => dialogs::confirm(model, Verb::Advance, rollouts::advance_level(model)),
         Act::Hold => {
             if let Some(call) = rollouts::decision(model, Verb::Hold) {
@@ -356,6 +344,8 @@ pub(super) fn send(model: &mut Model, call: Call) -> Vec<Cmd> {
         Verb::Reject => Act::Reject,
         Verb::Suspend => Act::Suspend,
         Verb::Reconsider => Act::Reconsider,
+        Verb::LimitProvider(_) => Act::Bound,
+        Verb::Revise(_) => Act::Revise,
         Verb::StartRollout(_) => Act::StartRollout,
         Verb::Advance => Act::Advance,
         Verb::Hold => Act::Hold,

@@ -1,7 +1,7 @@
 //! Dialogs: how they open, what keys do in them, and when they become a call.
 
 use super::acts::{backend_call, call, send};
-use super::rollouts;
+use super::{plans, providers, rollouts};
 use crate::format;
 use crate::keymap::{Code, Level, Press};
 use crate::model::call::{KeyLimits, NewKey, Verb};
@@ -29,10 +29,7 @@ pub(super) fn confirm(model: &mut Model, verb: Verb, level: Level) {
             Some(call(model, verb, id, name, version))
         }
         Verb::Approve | Verb::Reject | Verb::Suspend | Verb::Reconsider => {
-            let Some(provider) = model.providers.selected() else { return };
-            let (id, name) = (provider.id.clone(), provider.name.clone());
-            let version = provider.version;
-            Some(call(model, verb, id, name, version))
+            providers::decision(model, verb)
         }
         Verb::Advance | Verb::Resume | Verb::RollBack => rollouts::decision(model, verb),
         _ => backend_call(model, verb),
@@ -71,7 +68,7 @@ fn consequences(model: &Model, verb: &Verb) -> Vec<String> {
         return lines;
     }
     if matches!(verb, Verb::Approve | Verb::Reject | Verb::Suspend | Verb::Reconsider) {
-        return about_provider(model, verb);
+        return providers::consequences(model, verb);
     }
     if matches!(verb, Verb::Advance | Verb::Resume | Verb::RollBack) {
         return rollouts::consequences(model, verb);
@@ -107,40 +104,6 @@ fn consequences(model: &Model, verb: &Verb) -> Vec<String> {
         Verb::Drain => "It becomes DRAINED when nothing runs. Can be undone with u.".to_owned(),
         _ => "Can be undone with u.".to_owned(),
     });
-    lines
-}
-
-/// What a decision about a provider does.
-fn about_provider(model: &Model, verb: &Verb) -> Vec<String> {
-    let Some(provider) = model.providers.selected() else { return Vec::new() };
-    let mut lines = Vec::new();
-    let running = format!("Now {} running of {} slots.", provider.running(), provider.slots());
-    match verb {
-        Verb::Approve => {
-            let cards = model.cards_of(&provider.id);
-            let with = if cards.is_empty() { String::new() } else { format!(" with {cards}") };
-            lines.push(format!("Its engines serve {}{with} at once.", provider.model_line()));
-            let (all, failed) = provider.measured();
-            let speed = provider.fastest_per_ks().map_or_else(|| "-".to_owned(), format::rate);
-            lines.push(format!("Measured {speed} tok/s, {failed} of {all} requests failed."));
-            lines.extend(provider.missing.iter().map(|missing| format!("! {missing}")));
-            lines.push("Can be undone with S.".to_owned());
-        }
-        Verb::Reject => {
-            lines.push("Its agent is not let in any more; it sees the reason.".to_owned());
-            lines.push(running);
-            lines.push("Can be undone with u.".to_owned());
-        }
-        Verb::Suspend => {
-            lines.push("Its engines serve no more; its agent may stay connected.".to_owned());
-            lines.push(running);
-            lines.push("Can be undone with a.".to_owned());
-        }
-        _ => {
-            lines.push("Its agent may dial in and is examined again.".to_owned());
-            lines.push("Nothing is served before it is approved.".to_owned());
-        }
-    }
     lines
 }
 
@@ -494,8 +457,20 @@ fn submit(model: &mut Model, form: &Form) -> Result<Vec<Cmd>, String> {
             let call = call(model, verb, backend.clone(), backend.clone(), *version);
             Ok(send(model, call))
         }
+        Purpose::ProviderBounds { provider_id, name, version, now } => {
+            let verb = Verb::LimitProvider(providers::bounds_of(&value, now)?);
+            let mut call = call(model, verb, provider_id.clone(), name.clone(), *version);
+            call.reason = value("reason").to_owned();
+            Ok(send(model, call))
+        }
+        Purpose::Revise { model: name, version } => {
+            let verb = Verb::Revise(plans::draft_of(&value)?);
+            let mut call = call(model, verb, name.clone(), name.clone(), *version);
+            call.reason = value("reason").to_owned();
+            Ok(send(model, call))
+        }
         Purpose::StartRollout { model: name, version } => {
-            let verb = Verb::StartRollout(rollouts::start_of(&value)?);
+            let verb = Verb::StartRollout(plans::start_of(&value)?);
             let mut call = call(model, verb, name.clone(), name.clone(), *version);
             call.reason = value("reason").to_owned();
             Ok(send(model, call))

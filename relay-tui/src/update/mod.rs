@@ -7,6 +7,8 @@
 mod acts;
 mod dialogs;
 mod keys;
+mod plans;
+mod providers;
 mod rollouts;
 mod told;
 

@@ -1,12 +1,10 @@
-//! Decisions about rollouts: why one may not be taken, what it does, and the form of a new rollout.
+//! Decisions about rollouts: why one may not be taken, and what it does.
 
 use super::acts::{busy, call};
-use super::dialogs::{open, text};
 use crate::format;
 use crate::keymap::{Act, Level};
 use crate::model::Model;
-use crate::model::call::{Call, RolloutStart, Verb};
-use crate::model::overlay::Purpose;
+use crate::model::call::{Call, Verb};
 use crate::model::rollouts::{ModelRow, Rollout, RolloutState, Verdict};
 
 /// All requests.
@@ -18,12 +16,13 @@ pub(super) fn refusal(model: &Model, act: Act) -> Option<String> {
         return Some("no model is selected".to_owned());
     };
     let open = row.open();
+    if act == Act::Revise {
+        return busy(model, &row.name);
+    }
     if act == Act::StartRollout {
         return busy(model, &row.name).or_else(|| match (open, row.candidate()) {
             (Some(rollout), _) => Some(format!("a rollout to revision {} is open", rollout.to)),
-            (None, None) => {
-                Some("it has no other revision; relayd admin rollouts revise makes one".to_owned())
-            }
+            (None, None) => Some("it has no other revision; e makes one".to_owned()),
             (None, Some(_)) => None,
         });
     }
@@ -105,76 +104,4 @@ fn percent(permille: u32) -> String {
         0 => format!("{}%", permille / 10),
         tenth => format!("{}.{tenth}%", permille / 10),
     }
-}
-
-/// Opens the form of a new rollout of the selected model.
-pub(super) fn start(model: &mut Model) {
-    let Some(row) = model.models.selected().cloned() else { return };
-    let candidate = row.candidate().map_or_else(String::new, |number| number.to_string());
-    let known: Vec<String> = row
-        .revisions
-        .iter()
-        .filter(|revision| revision.number != row.live)
-        .map(|revision| format!("r{}", revision.number))
-        .collect();
-    let lines = vec![
-        format!("r{} is live; {} can follow.", row.live, known.join(", ")),
-        "A gate that fails rolls it back by itself.".to_owned(),
-    ];
-    let fields = vec![
-        text("revision", "its number", &candidate),
-        text("steps %", "empty = 1,5,25,50,100", ""),
-        text("window s", "least time of a step, empty = 600", ""),
-        text("requests", "least of each revision, empty = 200", ""),
-        text("shadow %", "copies nobody sees or pays", ""),
-        text("reason", "", ""),
-    ];
-    let title = format!("Start a rollout of {}", row.name);
-    let purpose = Purpose::StartRollout { model: row.name, version: row.version };
-    open(model, purpose, title, lines, fields);
-}
-
-/// What the filled form asks for.
-pub(super) fn start_of<'a>(value: &impl Fn(&str) -> &'a str) -> Result<RolloutStart, String> {
-    let number = |label: &str| match value(label) {
-        "" => Ok(0),
-        typed => typed.parse::<u32>().map_err(|_| format!("{label} is not a whole number")),
-    };
-    let revision = number("revision")?;
-    if revision == 0 {
-        return Err("the revision is a number from 1".to_owned());
-    }
-    let steps_permille = value("steps %")
-        .split(',')
-        .map(str::trim)
-        .filter(|step| !step.is_empty())
-        .map(permille)
-        .collect::<Result<Vec<_>, _>>()?;
-    if steps_permille.windows(2).any(|pair| pair[0] >= pair[1])
-        || steps_permille.last().is_some_and(|last| *last != WHOLE_PERMILLE)
-    {
-        return Err("steps grow, and the last is 100".to_owned());
-    }
-    Ok(RolloutStart {
-        revision,
-        steps_permille,
-        window_ms: u64::from(number("window s")?) * 1_000,
-        min_samples: number("requests")?,
-        shadow_permille: match value("shadow %") {
-            "" => 0,
-            typed => permille(typed)?,
-        },
-    })
-}
-
-/// A percentage with at most one decimal, in thousandths.
-fn permille(text: &str) -> Result<u32, String> {
-    let wrong = || format!("'{text}' is not a percentage with at most one decimal");
-    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(rest) || rest.len() > 1 {
-        return Err(wrong());
-    }
-    let permille: u32 = format!("{whole}{rest:0<1}").parse().map_err(|_| wrong())?;
-    if permille > WHOLE_PERMILLE { Err(wrong()) } else { Ok(permille) }
 }

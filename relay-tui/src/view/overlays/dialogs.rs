@@ -95,7 +95,11 @@ pub(super) fn form(pen: &mut Pen<'_>, model: &Model, form: &Form) {
     let height = u16::try_from(rows).unwrap_or(u16::MAX);
     let inside = boxed(pen, model, WIDTH, height, &form.title, "tab next  esc leaves");
     let mut line = put_lines(pen, inside, &lines) + 1;
-    for (at, one) in form.fields.iter().enumerate() {
+    // On a page that is too short for all of them the focused one stays in sight, and the buttons.
+    let room = usize::from(inside.height.saturating_sub(line + 2)).max(1);
+    let focus = form.focus.min(form.fields.len().saturating_sub(1));
+    let skip = if form.fields.len() > room { (focus + 1).saturating_sub(room) } else { 0 };
+    for (at, one) in form.fields.iter().enumerate().skip(skip).take(room.max(OFFERED)) {
         let focused = form.focus == at;
         field(pen, inside, line, one.label, &one.input, focused);
         if one.input.text().is_empty() || focused {

@@ -124,7 +124,7 @@ pub(super) fn without(pen: &mut Pen<'_>, area: Area, row: &ModelRow) {
     pen.line(area, 1, &[span(" last 60s  ", Tone::Quiet), plain(minute)]);
     let how = match row.candidate() {
         Some(number) => format!("n starts a rollout to revision {number}"),
-        None => "relayd admin rollouts revise makes a revision to roll out".to_owned(),
+        None => "e makes a revision to roll out".to_owned(),
     };
     pen.line(area, 3, &[span(format!(" {how}"), Tone::Quiet)]);
 }

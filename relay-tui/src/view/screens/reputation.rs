@@ -55,15 +55,13 @@ pub(super) fn standing(found: &Reputation) -> Span {
 
 /// Every side on one line, for a page without a panel of its own for them.
 pub(super) fn line(pen: &mut Pen<'_>, area: Area, found: &Reputation) {
-    let mut spans = vec![span(" sides      ", Tone::Quiet)];
+    let mut spans = Vec::new();
     for score in &found.scores {
-        // The first letters tell the sides apart.
-        let short: String = score.name.chars().take(5).collect();
-        spans.push(span(format!("{short} "), Tone::Quiet));
-        spans.push(plain(format!("{}  ", format::thousandths(score.bound_milli.into()))));
+        spans.push(span(format!(" {} ", score.name), Tone::Quiet));
+        spans.push(plain(format::thousandths(score.bound_milli.into())));
     }
     if found.scores.is_empty() {
-        spans.push(span("not told", Tone::Quiet));
+        spans.push(span(" how it has done is not told", Tone::Quiet));
     }
     pen.line(area, 0, &spans);
 }
