@@ -13,6 +13,7 @@ mod deployments;
 mod dev;
 mod dialects;
 mod edge;
+mod examination;
 mod faults;
 mod hosts;
 mod keys;

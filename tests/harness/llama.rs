@@ -1,15 +1,22 @@
 //! The real llama.cpp server with the tests' tiny model.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
+use tempfile::NamedTempFile;
 
 use crate::place::{engines_dir, repository};
+
+/// Share of the model's file, from its end, whose weights another model has in another order.
+const OTHERWISE: usize = 2;
 
 /// A running server; ends when dropped.
 pub struct Llama {
     child: Child,
+    /// Another model than the tests' own, for as long as the server reads it.
+    _weights: Option<NamedTempFile>,
     /// `http://127.0.0.1:port`.
     pub url: String,
     /// What it calls its model.
@@ -30,12 +37,50 @@ impl Llama {
     /// # Errors
     /// As [`Llama::start`].
     pub fn with(alias: &str, slots: u32) -> anyhow::Result<Self> {
-        let engines = engines_dir()?;
-        let port = free_port()?;
-        let mut child = Command::new(engines.join("venv/bin/python"))
+        let model = engines_dir()?.join("models/relay-tiny.gguf");
+        Self::serve(&model, alias, slots, free_port()?, None)
+    }
+
+    /// Starts a server that calls its model `relay-tiny` and has other weights: the same words and
+    /// layers, half of them in another order. Where it listens is given, so that it can take the
+    /// place of an honest one.
+    ///
+    /// # Errors
+    /// As [`Llama::start`], and when the port is not free.
+    pub fn other(port: u16) -> anyhow::Result<Self> {
+        let mut weights = std::fs::read(engines_dir()?.join("models/relay-tiny.gguf"))?;
+        let from = weights.len() / OTHERWISE / 4 * 4;
+        let mut words: Vec<[u8; 4]> = weights[from..]
+            .chunks_exact(4)
+            .map(|word| [word[0], word[1], word[2], word[3]])
+            .collect();
+        words.reverse();
+        for (place, word) in weights[from..].chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word);
+        }
+        let mut file = NamedTempFile::new()?;
+        file.write_all(&weights)?;
+        let model = file.path().to_owned();
+        Self::serve(&model, "relay-tiny", 4, port, Some(file))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default()
+    }
+
+    fn serve(
+        model: &Path,
+        alias: &str,
+        slots: u32,
+        port: u16,
+        weights: Option<NamedTempFile>,
+    ) -> anyhow::Result<Self> {
+        let mut child = Command::new(engines_dir()?.join("venv/bin/python"))
             .arg(repository().join("relayd/src/launch/llama_server.py"))
             .arg("--model")
-            .arg(engines.join("models/relay-tiny.gguf"))
+            .arg(model)
             .args(["--alias", alias, "--port", &port.to_string()])
             .args(["--context", &(1024 * slots).to_string(), "--slots", &slots.to_string()])
             .env("OMP_NUM_THREADS", "1")
@@ -56,7 +101,8 @@ impl Llama {
         }
         // Whatever it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, url: format!("http://127.0.0.1:{port}"), model: alias.to_owned() })
+        let url = format!("http://127.0.0.1:{port}");
+        Ok(Self { child, _weights: weights, url, model: alias.to_owned() })
     }
 
     /// A template `llama` of an agent's configuration that starts this server, two instances at

@@ -285,6 +285,16 @@ impl Relay {
         serde_json::from_str(&said).with_context(|| format!("no JSON: {said}"))
     }
 
+    /// The same as a person sees it.
+    ///
+    /// # Errors
+    /// As [`Relay::admin`].
+    pub fn admin_text(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let fixed = ["admin", "--addr", self.ready.admin_addr.as_str()];
+        let all: Vec<&str> = fixed.into_iter().chain(arguments.iter().copied()).collect();
+        self.command(&all)
+    }
+
     /// Runs `relayd ledger audit` beside it; fails on any breach.
     ///
     /// # Errors

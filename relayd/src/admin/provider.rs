@@ -4,7 +4,9 @@ use relay_proto::admin::v1 as proto;
 
 use crate::domain::{DeclaredGpu, Ncr, ProviderState};
 use crate::engines::EngineLoad;
-use crate::fleet::{Benchmark, Dimension, EngineReport, Provider, Record};
+use crate::fleet::{
+    Benchmark, ContextEvidence, Dimension, EngineReport, IdentityEvidence, Provider, Record,
+};
 use crate::store::{InvitationRow, OfferRow, ProviderLimits};
 
 pub(super) fn provider(found: &Provider) -> proto::Provider {
@@ -151,9 +153,37 @@ fn engine(found: &Provider, offer: &OfferRow) -> proto::ProviderEngine {
                 upstream: upstream.clone(),
             })
             .collect(),
+        identity: examined
+            .map(|examined| examined.identity.iter().map(identity).collect())
+            .unwrap_or_default(),
+        context: examined.and_then(|examined| examined.context.as_ref()).map(context),
         benchmarks: examined
             .map(|examined| examined.benchmarks.iter().map(benchmark).collect())
             .unwrap_or_default(),
+    }
+}
+
+fn identity(found: &IdentityEvidence) -> proto::ProviderIdentity {
+    proto::ProviderIdentity {
+        upstream: found.upstream.clone(),
+        model: found.model.clone(),
+        state: found.state.as_str().to_owned(),
+        state_reason: found.reason.clone(),
+        asked: found.asked,
+        passed: found.passed,
+        unsure: found.unsure,
+        agreement_milli: found.agreement_milli,
+        difference_milli: found.difference_milli,
+    }
+}
+
+fn context(found: &ContextEvidence) -> proto::ProviderContext {
+    proto::ProviderContext {
+        upstream: found.upstream.clone(),
+        declared_tokens: found.declared_tokens,
+        sold_tokens: found.sold_tokens,
+        verified_tokens: found.verified_tokens,
+        state_reason: found.reason.clone(),
     }
 }
 

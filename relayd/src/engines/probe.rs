@@ -41,6 +41,8 @@ pub struct ListedModel {
     pub name: String,
     /// Whom the engine names as its owner; llama.cpp and vLLM name themselves.
     pub owned_by: Option<String>,
+    /// Tokens that prompt and answer may have together, where the engine tells (llama.cpp, vLLM).
+    pub context_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,18 @@ struct OpenaiModel {
     id: String,
     #[serde(default)]
     owned_by: Option<String>,
+    /// vLLM's.
+    #[serde(default)]
+    max_model_len: Option<u64>,
+    /// llama.cpp's.
+    #[serde(default)]
+    meta: Option<OpenaiMeta>,
+}
+
+#[derive(Deserialize)]
+struct OpenaiMeta {
+    #[serde(default)]
+    n_ctx: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -116,13 +130,17 @@ impl Engine {
                 .map_err(no_list)?
                 .data
                 .into_iter()
-                .map(|model| ListedModel { name: model.id, owned_by: model.owned_by })
+                .map(|model| ListedModel {
+                    name: model.id,
+                    owned_by: model.owned_by,
+                    context_tokens: model.max_model_len.or(model.meta.and_then(|it| it.n_ctx)),
+                })
                 .collect(),
             Dialect::Ollama => serde_json::from_slice::<OllamaList>(&body)
                 .map_err(no_list)?
                 .models
                 .into_iter()
-                .map(|model| ListedModel { name: model.name, owned_by: None })
+                .map(|model| ListedModel { name: model.name, owned_by: None, context_tokens: None })
                 .collect(),
         };
         models.truncate(MODELS_MAX);

@@ -448,10 +448,13 @@ async fn probes_and_lists() {
         r#"{"models":[{"name":"m"}],"data":[{"id":"a/b","owned_by":"llamacpp"},{"id":"c"}]}"#;
     let (addr, _seen) = server(json("200 OK", list)).await;
     let models = engine(addr, Dialect::Openai, EngineKind::Unknown).models().await.unwrap();
-    assert_eq!(models[0], ListedModel { name: "a/b".into(), owned_by: Some("llamacpp".into()) });
+    assert_eq!(
+        models[0],
+        ListedModel { name: "a/b".into(), owned_by: Some("llamacpp".into()), context_tokens: None }
+    );
     assert_eq!(models[1].name, "c");
     let models = engine(addr, Dialect::Ollama, EngineKind::Ollama).models().await.unwrap();
-    assert_eq!(models, [ListedModel { name: "m".into(), owned_by: None }]);
+    assert_eq!(models, [ListedModel { name: "m".into(), owned_by: None, context_tokens: None }]);
     // The version question is answered with a list, so this is no Ollama.
     let found = detect(&format!("http://{addr}/v1")).await.unwrap();
     assert_eq!((found.dialect, found.kind), (Dialect::Openai, EngineKind::Llamacpp));

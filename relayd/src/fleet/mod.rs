@@ -32,10 +32,12 @@ pub use breaker::BreakerState;
 pub(crate) use breaker::Ticket;
 pub use notice::{FleetEvent, What};
 pub use providers::{
-    Benchmark, Conduct, Decision, Deployment, DeploymentReport, Dimension, Ending, EngineEvidence,
-    EngineReport, Evidence, Greeting, InstanceReport, LiveProvider, Mishap, ModelEvidence, Note,
-    Order, Policy, Provider, Providers, Record, Refusal, RefusalKind, Report, Reputation, Score,
-    Session, Standing, TakenStep, Thresholds, Watching, mark,
+    Answer, Benchmark, Canary, Conduct, ContextEvidence, Decision, Deployment, DeploymentReport,
+    Dimension, Ending, EngineEvidence, EngineReport, Evidence, Greeting, IdentityEvidence,
+    IdentityState, InstanceReport, Likeness, LiveProvider, Measured, Mishap, ModelEvidence, Note,
+    Order, Policy, Provider, Providers, Question, Record, Reference, Refusal, RefusalKind, Report,
+    Reputation, Score, Sending, Session, Standing, Suspect, TakenStep, Thresholds, Token,
+    Unanswered, Verdict, Watching, ask, mark,
 };
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};

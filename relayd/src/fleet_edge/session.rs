@@ -24,7 +24,7 @@ use super::greeting::Greeted;
 use crate::domain::{ProviderId, ProviderState};
 use crate::engines::{EngineLoad, Uplink, UplinkBody};
 use crate::fleet::{
-    DeploymentReport, EngineReport, InstanceReport, Order, Providers, Report, Session,
+    DeploymentReport, EngineReport, InstanceReport, Measured, Order, Providers, Report, Session,
 };
 use crate::handshake::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use crate::hosts::{Heard, plain};
@@ -174,8 +174,9 @@ fn engine(state: &proto::EngineState) -> EngineReport {
 
 /// Examines a provider until its evidence is complete; then there is nothing more to do.
 async fn examine(providers: &Providers, id: &ProviderId, mut state: ProviderState) {
+    let mut measured = Measured::default();
     while matches!(state, ProviderState::Joining | ProviderState::Probing) {
-        if let Err(error) = providers.examine(id).await {
+        if let Err(error) = providers.examine(id, &mut measured).await {
             tracing::warn!(provider = %id, %error, "a provider could not be examined");
         }
         state = match providers.get(id).await {

@@ -9,9 +9,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::canary::{Likeness, Verdict};
 use super::evidence::Evidence;
 use super::reputation::Dimension;
-use crate::domain::ProviderId;
+use crate::domain::{ModelName, ProviderId};
 use crate::wire::Finish;
 
 /// Most notes that wait to be judged, in requests: some seconds of the busiest relay. What comes
@@ -79,9 +80,27 @@ pub(super) struct Finding {
     pub(super) wrong: Option<String>,
 }
 
+/// An answer to a hidden question.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// The model that was asked for.
+    pub model: ModelName,
+    /// How like the operator's own engine it was answered.
+    pub likeness: Likeness,
+}
+
+/// Something that was noted of a provider.
+#[derive(Clone, Debug)]
+pub(super) enum Noted {
+    /// A customer's request.
+    Request(Note),
+    /// A hidden question.
+    Canary(Canary),
+}
+
 /// Notes that wait. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Conduct(Arc<Mutex<Vec<(ProviderId, Note)>>>);
+pub struct Conduct(Arc<Mutex<Vec<(ProviderId, Noted)>>>);
 
 /// The answers that a provider gave lately: marks of prompt and answer.
 #[derive(Clone, Debug, Default)]
@@ -106,14 +125,23 @@ pub fn mark<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
 impl Conduct {
     /// Notes a request that a provider had.
     pub fn note(&self, provider: ProviderId, note: Note) {
+        self.push(provider, Noted::Request(note));
+    }
+
+    /// Notes an answer to a hidden question.
+    pub fn canary(&self, provider: ProviderId, canary: Canary) {
+        self.push(provider, Noted::Canary(canary));
+    }
+
+    fn push(&self, provider: ProviderId, noted: Noted) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < NOTES_MAX {
-            waiting.push((provider, note));
+            waiting.push((provider, noted));
         }
     }
 
     /// Takes what waits.
-    pub(super) fn take(&self) -> Vec<(ProviderId, Note)> {
+    pub(super) fn take(&self) -> Vec<(ProviderId, Noted)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -142,8 +170,26 @@ impl Remembered {
     }
 }
 
+/// What is said about a provider by what was noted of it.
+pub(super) fn judge_noted(noted: &Noted, pace: Pace, remembered: &mut Remembered) -> Vec<Finding> {
+    match noted {
+        Noted::Request(note) => judge(note, pace, remembered),
+        Noted::Canary(canary) => identity(canary).into_iter().collect(),
+    }
+}
+
+/// What an answer to a hidden question says; nothing where it tells no model from another.
+fn identity(Canary { model, likeness }: &Canary) -> Option<Finding> {
+    let wrong = match likeness.verdict() {
+        Verdict::Unsure => return None,
+        Verdict::Same => None,
+        Verdict::Other => Some(format!("answered a hidden question unlike {model}: {likeness}")),
+    };
+    Some(Finding { dimension: Dimension::Identity, wrong })
+}
+
 /// What a request says about a provider.
-pub(super) fn judge(note: &Note, pace: Pace, remembered: &mut Remembered) -> Vec<Finding> {
+fn judge(note: &Note, pace: Pace, remembered: &mut Remembered) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut say = |dimension, wrong| found.push(Finding { dimension, wrong });
     if note.ending == Ending::Failed {
@@ -290,6 +336,21 @@ mod tests {
         assert_eq!(Pace::of(&evidence), expected);
         let nothing = Pace { first: QUICK, tokens_per_ks: 0 };
         assert_eq!(Pace::of(&Evidence::default()), nothing, "nothing measured, nothing expected");
+    }
+
+    #[test]
+    fn a_hidden_question_speaks_of_identity_or_not_at_all() {
+        let found = |agreement_milli, gap_milli| {
+            let likeness = Likeness { agreement_milli, difference_milli: None, gap_milli };
+            let noted = Noted::Canary(Canary { model: "m".parse().unwrap(), likeness });
+            judge_noted(&noted, PACE, &mut Remembered::default())
+        };
+        let same = Finding { dimension: Dimension::Identity, wrong: None };
+        assert_eq!(found(1_000, None), [same]);
+        assert_eq!(found(100, Some(50)), [], "where the reference was undecided");
+        let wrong = "answered a hidden question unlike m: 100 of 1000 of the words agree";
+        let other = Finding { dimension: Dimension::Identity, wrong: Some(wrong.to_owned()) };
+        assert_eq!(found(100, None), [other]);
     }
 
     #[test]

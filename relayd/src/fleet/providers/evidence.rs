@@ -32,6 +32,76 @@ pub struct EngineEvidence {
     pub models: Vec<ModelEvidence>,
     /// What was measured, by rising concurrency.
     pub benchmarks: Vec<Benchmark>,
+    /// Whether its models are what they would be sold as.
+    pub identity: Vec<IdentityEvidence>,
+    /// How long a prompt it takes.
+    pub context: Option<ContextEvidence>,
+}
+
+/// How a model's answers compare with those of the operator's own engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentityState {
+    /// They are those of the same model.
+    Passed,
+    /// They are those of another one.
+    Failed,
+    /// They could not be compared.
+    #[default]
+    NotOffered,
+}
+
+/// A model's answers held against those of the operator's own engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdentityEvidence {
+    /// The engine's name of it.
+    pub upstream: String,
+    /// The model of the catalogue that it would be sold as.
+    pub model: String,
+    /// What came out.
+    pub state: IdentityState,
+    /// Why it is not offered; empty otherwise.
+    pub reason: String,
+    /// Questions that were asked.
+    pub asked: u32,
+    /// How many were answered as the same model answers.
+    pub passed: u32,
+    /// How many said nothing about the model.
+    pub unsure: u32,
+    /// How much of the words agreed, in the mean, in thousandths.
+    pub agreement_milli: u32,
+    /// Largest mean difference of likelihoods in one answer, in thousandths of a nat; none where
+    /// the engines do not tell them.
+    pub difference_milli: Option<u32>,
+}
+
+/// How long a prompt an engine takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContextEvidence {
+    /// With which model, by the engine's name.
+    pub upstream: String,
+    /// Tokens that the engine says it takes; 0 where it does not say.
+    pub declared_tokens: u64,
+    /// Tokens that the catalogue sells; 0 is no bound.
+    pub sold_tokens: u64,
+    /// Longest prompt that it took, in tokens by our count; 0 is none.
+    pub verified_tokens: u64,
+    /// Why no longer one was verified; empty where all that was asked for was taken.
+    pub reason: String,
+}
+
+impl IdentityState {
+    /// The words, as shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NotOffered => "not offered",
+        }
+    }
 }
 
 /// One model that an engine lists.
@@ -69,6 +139,14 @@ impl Evidence {
     #[must_use]
     pub fn read(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// The models that do not answer as what they would be sold as.
+    #[must_use]
+    pub fn other_models(&self) -> Vec<String> {
+        let all = self.engines.iter().flat_map(|engine| &engine.identity);
+        let others = all.filter(|found| found.state == IdentityState::Failed);
+        others.map(|found| found.model.clone()).collect()
     }
 
     /// Whether a person can decide.

@@ -1,5 +1,5 @@
 //! Examining a provider: its engines are asked and measured through its own connection, the way
-//! customers' requests would go.
+//! customers' requests would go, once a session.
 
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::{Benchmark, EngineEvidence, Evidence, ModelEvidence, Providers, now_ms};
 use crate::catalogue::CatalogueSnapshot;
 use crate::domain::{Mode, ModelName, ProviderId, ProviderState};
-use crate::engines::{AgentAddress, ChatCall, Dialect, Engine, EngineSpec, Probe, Reply};
+use crate::engines::{
+    AgentAddress, ChatCall, Dialect, Engine, EngineSpec, ListedModel, Probe, Reply,
+};
 use crate::events::{EventKind, Severity};
 use crate::store::{BackendRow, Change, OfferRow, ProviderEdit, StoreError, Versioned};
 use crate::wire::{Stamp, Surface, Translator};
@@ -32,6 +34,14 @@ const OUTPUT_TOKENS: u32 = 24;
 /// What is asked; each request has another number in it, so that no answer can be kept ready.
 const PROMPT: &str = "Write one short sentence about the number";
 
+/// What an examination found out before and need not find out again: a session's engines are
+/// measured once, whatever else is waited for.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// When, and what; none while something is missing of it.
+    engines: Option<(i64, Vec<EngineEvidence>)>,
+}
+
 /// What one request of the examination showed.
 struct Shown {
     first: Duration,
@@ -40,11 +50,16 @@ struct Shown {
 
 impl Providers {
     /// Examines a provider that waits for it, over its session; then a person decides. Nothing
-    /// happens to one in another state.
+    /// happens to one in another state. `measured` belongs to that session: engines that were
+    /// measured in full are not measured again while the cards that go with them do not show.
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub async fn examine(&self, id: &ProviderId) -> Result<(), StoreError> {
+    pub async fn examine(
+        &self,
+        id: &ProviderId,
+        measured: &mut Measured,
+    ) -> Result<(), StoreError> {
         let mut row = self.0.store.provider(id).await?;
         if row.state == ProviderState::Joining {
             self.step(&row, ProviderState::Probing, "its engines are examined").await?;
@@ -53,19 +68,41 @@ impl Providers {
         if row.state != ProviderState::Probing {
             return Ok(());
         }
-        let engines = self.engines_of(id, &row.presented.engines).await?;
+        let (examined_at_ms, engines) = match measured.engines.take() {
+            Some(before) => before,
+            None => {
+                let engines = self.engines_of(id, &row.presented.engines).await?;
+                (now_ms(), engines)
+            }
+        };
         let mut missing = missing(&engines, |model| self.0.tokenizers.lack(model));
+        if missing.is_empty() {
+            measured.engines = Some((examined_at_ms, engines.clone()));
+        }
         missing.extend(self.cards_missing(id, &row.presented.gpus));
         let complete = missing.is_empty();
-        let evidence = Evidence { examined_at_ms: now_ms(), engines, missing };
+        let evidence = Evidence { examined_at_ms, engines, missing };
+        if !complete && Evidence::read(&row.evidence) == evidence {
+            return Ok(());
+        }
         let text = serde_json::to_string(&evidence).unwrap_or_default();
         let edit = ProviderEdit::Evidence(text);
         let change = Change::EditProvider { id: id.clone(), expected: None, edit };
         self.0.store.write(vec![change], None).await?;
         if complete {
             self.step(&row, ProviderState::Pending, "examined, a person decides").await?;
-            let text = "was examined and waits for a decision";
-            self.tell(EventKind::ProviderPending, Severity::Info, &row, text);
+            let others = evidence.other_models();
+            let (severity, text) = match others.as_slice() {
+                [] => (Severity::Info, "was examined and waits for a decision".to_owned()),
+                others => (
+                    Severity::Warning,
+                    format!(
+                        "was examined and waits for a decision; it does not answer as {}",
+                        others.join(", ")
+                    ),
+                ),
+            };
+            self.tell(EventKind::ProviderPending, severity, &row, &text);
         }
         self.changed();
         Ok(())
@@ -93,12 +130,30 @@ impl Providers {
                 if let Some(engine) = engine {
                     let left = until.saturating_duration_since(Instant::now());
                     // What was found until then stands.
-                    let _ = timeout(left, look(&engine, named, &mut found)).await;
+                    let _ = timeout(left, self.see(&engine, named, &mut found)).await;
                 }
                 found
             }
         });
         Ok(join_all(each).await)
+    }
+
+    /// Everything that is asked of an engine, the most needed first.
+    async fn see(
+        &self,
+        engine: &Engine,
+        named: impl Fn(&str) -> Option<ModelName>,
+        found: &mut EngineEvidence,
+    ) {
+        let declared = look(engine, named, found).await;
+        let sold: Vec<_> = found
+            .models
+            .iter()
+            .filter_map(|served| Some((served.model.clone()?, served.upstream.clone())))
+            .collect();
+        let Some((model, upstream)) = sold.first().cloned() else { return };
+        found.identity = self.identify(engine, sold).await;
+        found.context = Some(self.stretch(engine, (&model, &upstream), declared).await);
     }
 
     /// An engine behind the provider's connection.
@@ -130,34 +185,31 @@ pub(super) fn sold_as(
     served.into_iter().find(|served| served.upstream == upstream).map(|served| served.model.clone())
 }
 
-/// Asks an engine what it serves and measures it.
+/// Asks an engine what it serves and measures it with the first model that can be sold; gives the
+/// context that the engine declares for that model.
 async fn look(
     engine: &Engine,
     named: impl Fn(&str) -> Option<ModelName>,
     found: &mut EngineEvidence,
-) {
+) -> Option<u64> {
     found.state = match engine.probe().await {
         Probe::Up => "up",
         Probe::Loading => "loading",
         Probe::Down(_) => "down",
     }
     .to_owned();
-    let Ok(listed) = engine.models().await else { return };
-    found.models = listed
-        .into_iter()
-        .map(|model| ModelEvidence { model: named(&model.name), upstream: model.name })
-        .collect();
-    let Some(upstream) = found
-        .models
-        .iter()
-        .find(|served| served.model.is_some())
-        .map(|served| served.upstream.clone())
-    else {
-        return;
+    let listed = engine.models().await.ok()?;
+    let evidence = |model: &ListedModel| ModelEvidence {
+        model: named(&model.name),
+        upstream: model.name.clone(),
     };
+    found.models = listed.iter().map(evidence).collect();
+    let first = found.models.iter().position(|served| served.model.is_some())?;
+    let upstream = found.models.get(first)?.upstream.clone();
     for (concurrency, rounds) in ROUNDS {
         found.benchmarks.push(measure(engine, &upstream, concurrency, rounds).await);
     }
+    listed.get(first)?.context_tokens
 }
 
 async fn measure(engine: &Engine, upstream: &str, concurrency: u32, rounds: u32) -> Benchmark {

@@ -9,13 +9,16 @@
 //! together with the backends that it makes or removes, and tells an event; a provider that was
 //! not examined is never approved; a decision against a provider ends its sessions.
 
+mod canary;
 mod conduct;
+mod context;
 mod decide;
 mod declared;
 mod deploy;
 mod evidence;
 mod examine;
 mod greet;
+mod identity;
 mod live;
 mod reputation;
 mod watch;
@@ -26,11 +29,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-pub use conduct::{Conduct, Ending, Note, mark};
+pub use canary::{Answer, Likeness, Question, Sending, Token, Unanswered, Verdict, ask};
+pub use conduct::{Canary, Conduct, Ending, Note, mark};
 pub use decide::Decision;
 pub use deploy::{Deployment, Order};
-pub use evidence::{Benchmark, EngineEvidence, Evidence, ModelEvidence};
+pub use evidence::{
+    Benchmark, ContextEvidence, EngineEvidence, Evidence, IdentityEvidence, IdentityState,
+    ModelEvidence,
+};
+pub use examine::Measured;
 pub use greet::{Greeting, Refusal, RefusalKind};
+pub use identity::{Reference, Suspect};
 pub use live::{DeploymentReport, EngineReport, InstanceReport, LiveProvider, Report, Session};
 pub use reputation::{Dimension, Policy, Reputation, Score, Standing, Thresholds};
 pub use watch::{Mishap, Record, TakenStep};

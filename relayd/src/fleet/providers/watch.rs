@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::conduct::{Finding, Note, Pace, judge};
+use super::conduct::{Finding, Noted, Pace, judge_noted};
 use super::reputation::{Dimension, Reputation, Standing, Step};
 use super::{Decision, Evidence, Providers, now_ms};
 use crate::domain::{ProviderId, ProviderState, Role};
@@ -115,7 +115,7 @@ impl Providers {
     /// # Errors
     /// When the store cannot be read or written; what was noted is then lost.
     pub(super) async fn judge(&self) -> Result<(), StoreError> {
-        let mut notes: HashMap<ProviderId, Vec<Note>> = HashMap::new();
+        let mut notes: HashMap<ProviderId, Vec<Noted>> = HashMap::new();
         for (id, note) in self.0.watching.conduct.take() {
             notes.entry(id).or_default().push(note);
         }
@@ -128,9 +128,11 @@ impl Providers {
             let findings: Vec<_> = {
                 let mut all = self.remembered();
                 let remembered = all.entry(id.clone()).or_default();
-                notes.iter().flat_map(|note| judge(note, pace, remembered)).collect()
+                notes.iter().flat_map(|note| judge_noted(note, pace, remembered)).collect()
             };
-            self.found(&id, &findings).await?;
+            if !findings.is_empty() {
+                self.found(&id, &findings).await?;
+            }
         }
         Ok(())
     }

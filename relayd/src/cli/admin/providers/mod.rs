@@ -1,5 +1,8 @@
 //! `providers`.
 
+mod detail;
+mod invitations;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -8,17 +11,17 @@ use relay_proto::admin::v1 as proto;
 use relay_proto::admin::v1::providers_service_client::ProvidersServiceClient;
 use relay_proto::admin::v1::providers_update::Update;
 
-use super::Problem;
 use super::args::{ChangeArgs, Interval, Limit, ReasonedArgs};
-use super::change;
 use super::deployments::{self, DeployArgs};
 use super::format::Column::{Left, Right};
-use super::format::{Table, millis, or_dash, pairs, plain, thousandths, time, usd};
+use super::format::{Table, millis, or_dash, plain, thousandths};
 use super::link::{Link, Wire};
 use super::show::Show;
 use super::time::age_ms;
-use crate::cli::private;
+use super::{Problem, change};
 use crate::domain::Ncr;
+use detail::detail;
+use invitations::Invite;
 
 type Client = ProvidersServiceClient<Wire>;
 
@@ -33,15 +36,6 @@ const TABLE: Table = Table::new(&[
     Right("TOK/S"),
     Left("STANDING"),
     Right("RANK"),
-]);
-
-const INVITATIONS: Table = Table::new(&[
-    Left("INVITATION"),
-    Left("USES LEFT"),
-    Left("EXPIRES"),
-    Left("STATE"),
-    Left("BY"),
-    Left("NOTE"),
 ]);
 
 #[derive(Debug, Subcommand)]
@@ -160,14 +154,6 @@ pub(super) enum ProvidersVerb {
     },
 }
 
-/// What an agent's `--join-file` takes.
-#[derive(serde::Serialize)]
-struct JoinFile<'a> {
-    fleet_addr: &'a str,
-    fleet_ca: &'a str,
-    join_token: &'a str,
-}
-
 pub(super) async fn run(link: &Link, verb: ProvidersVerb, show: &mut Show) -> Result<(), Problem> {
     let client = Client::new(link.wire());
     match verb {
@@ -186,18 +172,13 @@ pub(super) async fn run(link: &Link, verb: ProvidersVerb, show: &mut Show) -> Re
         ProvidersVerb::Watch(Interval { interval }) => watch(link, client, interval, show).await,
         ProvidersVerb::Invite { note, uses, expires, out, change } => {
             let asked = Invite { note, uses, expires_in_ms: expires, out };
-            invite(link, &client, asked, &change, show).await
+            invitations::invite(link, &client, asked, &change, show).await
         }
         ProvidersVerb::Invitations(Limit { limit }) => {
-            let fetch = async |page| {
-                let request = proto::ListInvitationsRequest { page: Some(page) };
-                let answer = client.clone().list_invitations(request).await?.into_inner();
-                Ok((answer.invitations, answer.next_page_token))
-            };
-            show.list(link, "invitations", limit, fetch, &INVITATIONS, invitation_cells).await
+            invitations::list(link, &client, limit, show).await
         }
         ProvidersVerb::Withdraw { invitation, change } => {
-            withdraw(link, &client, &invitation, change.into(), show).await
+            invitations::withdraw(link, &client, &invitation, change.into(), show).await
         }
         ProvidersVerb::Deploy(args) => deployments::deploy(link, args, show).await,
         ProvidersVerb::Scale { deployment, replicas, change } => {
@@ -293,91 +274,6 @@ async fn decide(
     show.one(&decided, detail)
 }
 
-/// What an invitation shall be.
-struct Invite {
-    note: String,
-    uses: u32,
-    expires_in_ms: i64,
-    out: Option<PathBuf>,
-}
-
-async fn invite(
-    link: &Link,
-    client: &Client,
-    asked: Invite,
-    args: &ChangeArgs,
-    show: &mut Show,
-) -> Result<(), Problem> {
-    let Invite { note, uses, expires_in_ms, out } = asked;
-    let made = change::create(link, args, async |change| {
-        let change = Some(change);
-        let request = proto::CreateInvitationRequest { change, note, uses, expires_in_ms };
-        client.clone().create_invitation(request).await
-    })
-    .await?;
-    if let Some(file) = &out {
-        if made.join_token.is_empty() {
-            return Err(Problem::new(
-                "this invitation was made before and its token was shown once",
-            ));
-        }
-        let join = JoinFile {
-            fleet_addr: &made.fleet_addr,
-            fleet_ca: &made.fleet_ca,
-            join_token: &made.join_token,
-        };
-        let json = serde_json::to_vec_pretty(&join).unwrap_or_default();
-        private::write(file, &json)
-            .map_err(|error| Problem::new(format!("cannot write {}: {error}", file.display())))?;
-    }
-    show.one(&made, |made| {
-        let id = made.invitation.as_ref().map_or("", |row| row.invitation_id.as_str());
-        match &out {
-            Some(file) => format!(
-                "{} written to {file}; the provider runs: relayd agent init --join-file {file} ...",
-                plain(id),
-                file = file.display()
-            ),
-            None if made.join_token.is_empty() => {
-                format!("{} exists already; its token was shown once", plain(id))
-            }
-            None => format!(
-                "{}\nThis token of {} is not shown again. Agents dial {}.",
-                made.join_token,
-                plain(id),
-                plain(&made.fleet_addr)
-            ),
-        }
-    })
-}
-
-async fn withdraw(
-    link: &Link,
-    client: &Client,
-    invitation: &str,
-    args: ChangeArgs,
-    show: &mut Show,
-) -> Result<(), Problem> {
-    let read = async || {
-        let page = Some(proto::Page { page_size: 1_000, page_token: String::new() });
-        let request = proto::ListInvitationsRequest { page };
-        let all = client.clone().list_invitations(request).await?.into_inner().invitations;
-        let found = all.into_iter().find(|row| row.invitation_id == invitation);
-        let missing =
-            || tonic::Status::not_found(format!("there is no invitation '{}'", plain(invitation)));
-        found.map(|row| row.version).ok_or_else(missing)
-    };
-    let withdrawn = change::update(link, &args, read, async |change| {
-        let request = proto::WithdrawInvitationRequest {
-            change: Some(change),
-            invitation_id: invitation.to_owned(),
-        };
-        client.clone().withdraw_invitation(request).await
-    })
-    .await?;
-    show.one(&withdrawn, |row| format!("withdrawn {}", plain(&row.invitation_id)))
-}
-
 async fn get(client: &Client, provider: &str) -> Result<proto::Provider, tonic::Status> {
     let request = proto::GetProviderRequest { provider_id: provider.to_owned() };
     Ok(client.clone().get_provider(request).await?.into_inner())
@@ -445,137 +341,5 @@ fn cells(provider: &proto::Provider) -> Vec<String> {
         run.map_or_else(|| or_dash(""), rate),
         or_dash(reputation.map_or("", |found| found.standing.as_str())),
         reputation.map_or_else(|| or_dash(""), |found| thousandths(found.rank_milli.into())),
-    ]
-}
-
-fn detail(provider: &proto::Provider) -> String {
-    let limit = match provider.max_concurrency {
-        0 => "what it offers".to_owned(),
-        most => format!("{most} at once an engine"),
-    };
-    let allowed = match provider.models_allowed.as_slice() {
-        [] => "what it offers".to_owned(),
-        models => models.join(", "),
-    };
-    let floor = match provider.price_floor_ncr {
-        0 => "none".to_owned(),
-        floor => format!("{} for a million answer tokens", usd(floor)),
-    };
-    let mut text = pairs(&[
-        ("provider", provider.provider_id.clone()),
-        ("name", provider.name.clone()),
-        ("state", format!("{} since {}", state(provider), time(provider.state_since_ms))),
-        ("reason", or_dash(&provider.state_reason)),
-        ("missing", or_dash(&provider.missing.join("; "))),
-        ("link", format!("{} from {}", link_word(provider), or_dash(&provider.address))),
-        ("heard", time(provider.heard_at_ms)),
-        ("earned", usd(provider.earned_ncr)),
-        ("paid at", provider.payout_address.clone()),
-        ("limit", limit),
-        ("models", allowed),
-        ("price floor", floor),
-        ("gpus", gpus(provider)),
-        ("agent", provider.agent_version.clone()),
-        ("joined", time(provider.joined_at_ms)),
-        ("examined", time(provider.examined_at_ms)),
-        ("version", provider.version.to_string()),
-    ]);
-    if let Some(found) = &provider.reputation {
-        text.push_str(&reputation(found));
-    }
-    for engine in &provider.engines {
-        text.push_str(&format!(
-            "\n\nengine {} ({}, {}), {} of {} running, {}",
-            plain(&engine.name),
-            plain(&engine.kind),
-            plain(&engine.dialect),
-            engine.running,
-            engine.max_concurrency,
-            or_dash(&engine.state),
-        ));
-        if let Some(load) = load(engine) {
-            text.push_str(&format!("\n  says of itself: {load}"));
-        }
-        for model in &engine.models {
-            let sold = if model.model.is_empty() { "not sold here" } else { &model.model };
-            text.push_str(&format!("\n  {} -> {}", plain(&model.upstream), plain(sold)));
-        }
-        for run in &engine.benchmarks {
-            text.push_str(&format!(
-                "\n  {} at once: first token {} (slowest {}), {} tokens/s, {} of {} failed",
-                run.concurrency,
-                millis(run.ttft_p50_ms.into()),
-                millis(run.ttft_max_ms.into()),
-                rate(run),
-                run.failed,
-                run.requests
-            ));
-        }
-    }
-    text
-}
-
-/// Its scores, what followed from them, and what went wrong lately.
-fn reputation(found: &proto::ProviderReputation) -> String {
-    let rank = thousandths(found.rank_milli.into());
-    let mut text = format!("\n\nstanding {}, rank {rank} of 1", plain(&found.standing));
-    for score in &found.scores {
-        text.push_str(&format!(
-            "\n  {}: at least {} (lately {} good, {} bad)",
-            plain(&score.score),
-            thousandths(score.bound_milli.into()),
-            thousandths(score.good_milli),
-            thousandths(score.bad_milli),
-        ));
-    }
-    for step in &found.steps {
-        text.push_str(&format!(
-            "\n  {} {}: {}",
-            time(step.at_ms),
-            plain(&step.to),
-            plain(&step.reason)
-        ));
-    }
-    for mishap in &found.mishaps {
-        text.push_str(&format!("\n  {} {}", time(mishap.at_ms), plain(&mishap.text)));
-    }
-    text
-}
-
-/// The cards that it says it has.
-fn gpus(provider: &proto::Provider) -> String {
-    let each = provider.gpus.iter().map(|gpu| match gpu.memory_mib {
-        0 => format!("{}x {}", gpu.count, gpu.name),
-        memory => format!("{}x {} {memory} MiB", gpu.count, gpu.name),
-    });
-    or_dash(&each.collect::<Vec<_>>().join(", "))
-}
-
-/// An engine's queue and cache by its own word, as far as it tells.
-fn load(engine: &proto::ProviderEngine) -> Option<String> {
-    let told = [
-        engine.engine_running.map(|count| format!("{count} running")),
-        engine.engine_waiting.map(|count| format!("{count} waiting")),
-        engine.kv_cache_milli.map(|milli| format!("KV cache {}.{} %", milli / 10, milli % 10)),
-        engine.loaded_models.map(|count| format!("{count} models in memory")),
-    ];
-    let told: Vec<_> = told.into_iter().flatten().collect();
-    (!told.is_empty()).then(|| told.join(", "))
-}
-
-fn invitation_cells(row: &proto::Invitation) -> Vec<String> {
-    let uses = if row.unlimited { "any".to_owned() } else { row.uses_left.to_string() };
-    let state = match (row.withdrawn_at_ms, row.unlimited || row.uses_left > 0) {
-        (0, true) => "stands",
-        (0, false) => "spent",
-        _ => "withdrawn",
-    };
-    vec![
-        row.invitation_id.clone(),
-        uses,
-        if row.expires_at_ms == 0 { "never".to_owned() } else { time(row.expires_at_ms) },
-        state.to_owned(),
-        row.created_by.clone(),
-        row.note.clone(),
     ]
 }

@@ -1,0 +1,203 @@
+//! Whether a provider's models are what they would be sold as: at its examination, and who is asked
+//! hidden questions while it serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use uuid::Uuid;
+
+use super::canary::{Answer, Likeness, Question, Sending, Verdict, ask, is_comparable};
+use super::{IdentityEvidence, IdentityState, Providers};
+use crate::domain::ModelName;
+use crate::engines::{Dialect, Engine};
+use crate::fleet::{Backend, Health, Trust};
+
+/// Questions of an examination to each model, and those that may be asked in place of ones that
+/// said nothing.
+const QUESTIONS: u32 = 3;
+const QUESTIONS_MAX: u32 = 5;
+
+/// Most models of an engine that are asked: each takes some requests.
+const MODELS_MAX: usize = 4;
+
+/// Longest wait for an answer of an examination.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// An engine of the operator's own whose answers others are held against.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    engine: Arc<Engine>,
+    upstream: String,
+}
+
+/// A provider's backend that is asked hidden questions.
+#[derive(Clone, Debug)]
+pub struct Suspect {
+    /// Which.
+    pub backend: Arc<Backend>,
+    /// One of its models, and what its answers are held against.
+    pub models: Vec<(ModelName, Reference)>,
+}
+
+impl Reference {
+    /// The operator's own answer, whole and with likelihoods; none where there is none in time.
+    pub async fn answer(
+        &self,
+        model: &ModelName,
+        question: &Question,
+        patience: Duration,
+    ) -> Option<Answer> {
+        answer(&self.engine, model, &self.upstream, question, patience).await
+    }
+}
+
+impl Providers {
+    /// The backends of providers whose models can be held against an engine of the operator's own.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<Suspect> {
+        let snapshot = self.0.fleet.snapshot();
+        let theirs = snapshot.backends().filter(|one| {
+            one.spec.trust == Trust::Provider
+                && is_comparable(one.engine.kind())
+                && one.is_open()
+                && one.runtime.health() == Health::Up
+        });
+        let suspect = |backend: &Arc<Backend>| {
+            let served = backend.spec.models.iter().filter(|served| !served.sources.is_empty());
+            let models: Vec<_> = served
+                .filter_map(|served| Some((served.model.clone(), self.reference(&served.model)?)))
+                .collect();
+            (!models.is_empty()).then(|| Suspect { backend: Arc::clone(backend), models })
+        };
+        theirs.filter_map(suspect).collect()
+    }
+
+    /// An engine of the operator's own that serves the model and tells likelihoods. It may be closed
+    /// to customers.
+    fn reference(&self, model: &ModelName) -> Option<Reference> {
+        let snapshot = self.0.fleet.snapshot();
+        let own = snapshot.backends().find(|one| {
+            one.spec.trust == Trust::Own
+                && is_comparable(one.engine.kind())
+                && one.engine.dialect() == Dialect::Openai
+                && one.upstream(model).is_some()
+                && one.runtime.health() == Health::Up
+        })?;
+        let upstream = own.upstream(model)?.to_owned();
+        Some(Reference { engine: Arc::clone(&own.engine), upstream })
+    }
+
+    /// Holds the models of an engine against the operator's own, for its examination.
+    pub(super) async fn identify(
+        &self,
+        engine: &Engine,
+        models: Vec<(ModelName, String)>,
+    ) -> Vec<IdentityEvidence> {
+        let each = models.into_iter().take(MODELS_MAX).map(|(model, upstream)| async move {
+            let found = IdentityEvidence {
+                model: model.to_string(),
+                upstream: upstream.clone(),
+                ..IdentityEvidence::default()
+            };
+            if !is_comparable(engine.kind()) {
+                let reason = "only answers of llama.cpp and vLLM can be compared";
+                return IdentityEvidence { reason: reason.to_owned(), ..found };
+            }
+            match self.reference(&model) {
+                Some(reference) => compare(engine, &model, &upstream, &reference, found).await,
+                None => {
+                    let reason = "no llama.cpp or vLLM of the operator's own serves the model";
+                    IdentityEvidence { reason: reason.to_owned(), ..found }
+                }
+            }
+        });
+        join_all(each).await
+    }
+}
+
+async fn compare(
+    engine: &Engine,
+    model: &ModelName,
+    upstream: &str,
+    reference: &Reference,
+    mut found: IdentityEvidence,
+) -> IdentityEvidence {
+    let mut agreed = 0;
+    for _ in 0..QUESTIONS_MAX {
+        if found.asked - found.unsure == QUESTIONS {
+            break;
+        }
+        let question = Question::short();
+        let (known, told) = tokio::join!(
+            reference.answer(model, &question, PATIENCE),
+            answer(engine, model, upstream, &question, PATIENCE)
+        );
+        let Some(known) = known else { continue };
+        // One that fails a question is no witness of its model.
+        let likeness = Likeness::of(&known, &told.unwrap_or_default());
+        found.asked += 1;
+        agreed += likeness.agreement_milli;
+        found.difference_milli = found.difference_milli.max(likeness.difference_milli);
+        match likeness.verdict() {
+            Verdict::Same => found.passed += 1,
+            Verdict::Other => {}
+            Verdict::Unsure => found.unsure += 1,
+        }
+    }
+    if found.asked == 0 {
+        let reason = "the operator's own engine did not answer".to_owned();
+        return IdentityEvidence { reason, ..found };
+    }
+    found.agreement_milli = agreed / found.asked;
+    concluded(found)
+}
+
+/// More of the answers that say anything must be the same model's than another's.
+fn concluded(found: IdentityEvidence) -> IdentityEvidence {
+    let said = found.asked - found.unsure;
+    let (state, reason) = match found.passed * 2 {
+        _ if said == 0 => (IdentityState::NotOffered, "no answer told the model from another"),
+        twice if twice > said => (IdentityState::Passed, ""),
+        _ => (IdentityState::Failed, ""),
+    };
+    IdentityEvidence { state, reason: reason.to_owned(), ..found }
+}
+
+async fn answer(
+    engine: &Engine,
+    model: &ModelName,
+    upstream: &str,
+    question: &Question,
+    patience: Duration,
+) -> Option<Answer> {
+    let question = question.whole();
+    let request_id = Uuid::now_v7().to_string();
+    // In a format that has no word for likelihoods the words alone have to do.
+    let told = engine.dialect() == Dialect::Openai;
+    let sending = Sending { request_id, traceparent: None, patience, told };
+    ask(engine, model, upstream, &question, sending).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_examination_goes_by_the_answers_that_say_something() {
+        let state = |asked, passed, unsure| {
+            let found = IdentityEvidence { asked, passed, unsure, ..IdentityEvidence::default() };
+            concluded(found).state
+        };
+        assert_eq!(state(3, 3, 0), IdentityState::Passed);
+        assert_eq!(state(3, 2, 0), IdentityState::Passed);
+        assert_eq!(state(5, 2, 2), IdentityState::Passed);
+        assert_eq!(state(3, 1, 0), IdentityState::Failed);
+        assert_eq!(state(5, 0, 4), IdentityState::Failed);
+        assert_eq!(state(2, 1, 0), IdentityState::Failed, "in doubt a person looks");
+        let nothing = IdentityEvidence { asked: 5, unsure: 5, ..IdentityEvidence::default() };
+        let nothing = concluded(nothing);
+        assert_eq!(nothing.state, IdentityState::NotOffered);
+        assert!(!nothing.reason.is_empty());
+    }
+}
