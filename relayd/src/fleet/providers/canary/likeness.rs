@@ -151,8 +151,10 @@ mod tests {
 
     use super::*;
 
-    /// An answer of words with likelihoods, and what else was likely at each place.
-    fn answer(words: &[(&str, f64, &[(&str, f64)])]) -> Answer {
+    /// A word, its likelihood, and what else was likely in its place.
+    type Word<'a> = (&'a str, f64, &'a [(&'a str, f64)]);
+
+    fn answer(words: &[Word<'_>]) -> Answer {
         let tokens = words.iter().map(|(word, logprob, rivals)| Token {
             bytes: word.as_bytes().to_vec(),
             logprob: *logprob,
