@@ -5,6 +5,7 @@
 mod admin;
 mod backends;
 mod bounds;
+mod canaries;
 mod catalogue;
 mod console;
 mod console_fleet;

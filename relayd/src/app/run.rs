@@ -209,6 +209,13 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
         Weight::Critical,
         done(async move { inference.canaries(asking).await }),
     );
+    let (stopping, inference) = (stop.clone(), parts.inference.clone());
+    let (questioned, every) = (parts.providers.clone(), config.trust.canary_interval.get());
+    tasks.spawn(
+        "questions",
+        Weight::Critical,
+        done(async move { inference.question(questioned, every, stopping).await }),
+    );
     let gauging = stop.clone();
     tasks.spawn("host", Weight::Critical, done(async move { host.write_gauges(gauging).await }));
     let troubles = tell::trouble(observe.clone(), events.clone(), stop.clone());

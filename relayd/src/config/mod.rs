@@ -274,6 +274,9 @@ pub struct TrustConfig {
     pub automatic: bool,
     /// Days after which what was seen of a provider counts half (1 to 365).
     pub half_life_days: u32,
+    /// Time between two hidden questions to a provider's engine, in the mean; each replica asks by
+    /// itself.
+    pub canary_interval: Span,
     /// Of answers to hidden questions.
     pub identity: ScoreBounds,
     /// Of claimed counts.
@@ -465,6 +468,7 @@ impl Default for TrustConfig {
         Self {
             automatic: true,
             half_life_days: 7,
+            canary_interval: Span::seconds(600),
             identity: bounds(350, 200),
             honesty: bounds(350, 200),
             quality: bounds(350, 150),

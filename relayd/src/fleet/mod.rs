@@ -35,9 +35,9 @@ pub use providers::{
     Answer, Benchmark, Canary, Conduct, ContextEvidence, Decision, Deployment, DeploymentReport,
     Dimension, Ending, EngineEvidence, EngineReport, Evidence, Greeting, IdentityEvidence,
     IdentityState, InstanceReport, Likeness, LiveProvider, Measured, Mishap, ModelEvidence, Note,
-    Order, Policy, Provider, Providers, Question, Record, Reference, Refusal, RefusalKind, Report,
-    Reputation, Score, Sending, Session, Standing, Suspect, TakenStep, Thresholds, Token,
-    Unanswered, Verdict, Watching, ask, mark,
+    Order, Policy, Provider, Providers, Question, Record, Refusal, RefusalKind, Report, Reputation,
+    Score, Sending, Session, Standing, TakenStep, Thresholds, Token, Unanswered, Verdict, Watching,
+    ask, mark,
 };
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};

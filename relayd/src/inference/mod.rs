@@ -14,6 +14,7 @@
 //! - the final usage and the end marker are sent after the commit, content never waits for it.
 
 mod answer;
+mod canary;
 mod client;
 mod conduct;
 mod count;
@@ -37,7 +38,7 @@ use tokio_util::task::TaskTracker;
 use crate::balance::Class;
 use crate::catalogue::Offer;
 use crate::domain::{Code, Fault, RequestId};
-use crate::fleet::Conduct;
+use crate::fleet::{Conduct, Providers};
 use crate::identity::Principal;
 use crate::metering::Metering;
 use crate::observe::Observe;
@@ -174,6 +175,12 @@ impl Inference {
     /// Asks the canary prompts of rollouts until stopped. One such task a process.
     pub async fn canaries(&self, stop: CancellationToken) {
         shadow::canaries(&self.0, &stop).await;
+    }
+
+    /// Asks hidden questions of the engines of providers that serve, each about once `every`, until
+    /// stopped. One such task a process.
+    pub async fn question(&self, providers: Providers, every: Duration, stop: CancellationToken) {
+        canary::run(&self.0, &providers, every, &stop).await;
     }
 
     /// Requests that run.

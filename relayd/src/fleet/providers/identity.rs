@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::canary::{Answer, Likeness, Question, Sending, Verdict, ask, is_comparable};
 use super::{IdentityEvidence, IdentityState, Providers};
-use crate::domain::ModelName;
+use crate::domain::{BackendId, ModelName};
 use crate::engines::{Dialect, Engine};
 use crate::fleet::{Backend, Health, Trust};
 
@@ -24,38 +24,10 @@ const MODELS_MAX: usize = 4;
 /// Longest wait for an answer of an examination.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// An engine of the operator's own whose answers others are held against.
-#[derive(Clone, Debug)]
-pub struct Reference {
-    engine: Arc<Engine>,
-    upstream: String,
-}
-
-/// A provider's backend that is asked hidden questions.
-#[derive(Clone, Debug)]
-pub struct Suspect {
-    /// Which.
-    pub backend: Arc<Backend>,
-    /// One of its models, and what its answers are held against.
-    pub models: Vec<(ModelName, Reference)>,
-}
-
-impl Reference {
-    /// The operator's own answer, whole and with likelihoods; none where there is none in time.
-    pub async fn answer(
-        &self,
-        model: &ModelName,
-        question: &Question,
-        patience: Duration,
-    ) -> Option<Answer> {
-        answer(&self.engine, model, &self.upstream, question, patience).await
-    }
-}
-
 impl Providers {
-    /// The backends of providers whose models can be held against an engine of the operator's own.
+    /// The backends of providers that may be asked hidden questions.
     #[must_use]
-    pub fn suspects(&self) -> Vec<Suspect> {
+    pub fn questioned(&self) -> Vec<Arc<Backend>> {
         let snapshot = self.0.fleet.snapshot();
         let theirs = snapshot.backends().filter(|one| {
             one.spec.trust == Trust::Provider
@@ -63,19 +35,17 @@ impl Providers {
                 && one.is_open()
                 && one.runtime.health() == Health::Up
         });
-        let suspect = |backend: &Arc<Backend>| {
-            let served = backend.spec.models.iter().filter(|served| !served.sources.is_empty());
-            let models: Vec<_> = served
-                .filter_map(|served| Some((served.model.clone(), self.reference(&served.model)?)))
-                .collect();
-            (!models.is_empty()).then(|| Suspect { backend: Arc::clone(backend), models })
-        };
-        theirs.filter_map(suspect).collect()
+        theirs.map(Arc::clone).collect()
     }
 
-    /// An engine of the operator's own that serves the model and tells likelihoods. It may be closed
-    /// to customers.
-    fn reference(&self, model: &ModelName) -> Option<Reference> {
+    /// A backend of the operator's own, one of these where they are named, that serves the model and
+    /// tells likelihoods. It may be closed to customers.
+    #[must_use]
+    pub fn reference(
+        &self,
+        model: &ModelName,
+        among: Option<&[BackendId]>,
+    ) -> Option<Arc<Backend>> {
         let snapshot = self.0.fleet.snapshot();
         let own = snapshot.backends().find(|one| {
             one.spec.trust == Trust::Own
@@ -83,9 +53,9 @@ impl Providers {
                 && one.engine.dialect() == Dialect::Openai
                 && one.upstream(model).is_some()
                 && one.runtime.health() == Health::Up
-        })?;
-        let upstream = own.upstream(model)?.to_owned();
-        Some(Reference { engine: Arc::clone(&own.engine), upstream })
+                && among.is_none_or(|among| among.contains(one.id()))
+        });
+        own.map(Arc::clone)
     }
 
     /// Holds the models of an engine against the operator's own, for its examination.
@@ -104,8 +74,8 @@ impl Providers {
                 let reason = "only answers of llama.cpp and vLLM can be compared";
                 return IdentityEvidence { reason: reason.to_owned(), ..found };
             }
-            match self.reference(&model) {
-                Some(reference) => compare(engine, &model, &upstream, &reference, found).await,
+            match self.reference(&model, None) {
+                Some(own) => compare(engine, &model, &upstream, &own, found).await,
                 None => {
                     let reason = "no llama.cpp or vLLM of the operator's own serves the model";
                     IdentityEvidence { reason: reason.to_owned(), ..found }
@@ -120,18 +90,18 @@ async fn compare(
     engine: &Engine,
     model: &ModelName,
     upstream: &str,
-    reference: &Reference,
+    own: &Backend,
     mut found: IdentityEvidence,
 ) -> IdentityEvidence {
-    let mut agreed = 0;
+    let (mut agreed, own_name) = (0, own.upstream(model).unwrap_or(upstream));
     for _ in 0..QUESTIONS_MAX {
         if found.asked - found.unsure == QUESTIONS {
             break;
         }
         let question = Question::short();
         let (known, told) = tokio::join!(
-            reference.answer(model, &question, PATIENCE),
-            answer(engine, model, upstream, &question, PATIENCE)
+            answer(&own.engine, model, own_name, &question),
+            answer(engine, model, upstream, &question)
         );
         let Some(known) = known else { continue };
         // One that fails a question is no witness of its model.
@@ -169,14 +139,12 @@ async fn answer(
     model: &ModelName,
     upstream: &str,
     question: &Question,
-    patience: Duration,
 ) -> Option<Answer> {
-    let question = question.whole();
     let request_id = Uuid::now_v7().to_string();
     // In a format that has no word for likelihoods the words alone have to do.
     let told = engine.dialect() == Dialect::Openai;
-    let sending = Sending { request_id, traceparent: None, patience, told };
-    ask(engine, model, upstream, &question, sending).await.ok()
+    let sending = Sending { request_id, traceparent: None, patience: PATIENCE, told };
+    ask(engine, model, upstream, question, sending).await.ok()
 }
 
 #[cfg(test)]

@@ -39,7 +39,6 @@ pub use evidence::{
 };
 pub use examine::Measured;
 pub use greet::{Greeting, Refusal, RefusalKind};
-pub use identity::{Reference, Suspect};
 pub use live::{DeploymentReport, EngineReport, InstanceReport, LiveProvider, Report, Session};
 pub use reputation::{Dimension, Policy, Reputation, Score, Standing, Thresholds};
 pub use watch::{Mishap, Record, TakenStep};

@@ -77,7 +77,9 @@ fn whoever_lies_from_the_start_is_suspended_after_so_many() {
 fn a_long_good_past_does_not_cover_a_change() {
     for past in [100, 10_000] {
         let model = caught_after(Dimension::Identity, past, Standing::Suspended);
-        assert!(model.is_some_and(|count| count <= 12), "{model:?} canaries");
+        assert_eq!(model, Some(10), "canaries");
+        let noticed = caught_after(Dimension::Identity, past, Standing::Probation);
+        assert_eq!(noticed, Some(6), "canaries");
         let counts = caught_after(Dimension::Honesty, past, Standing::Suspended);
         assert!(counts.is_some_and(|count| count <= 80), "{counts:?} requests");
     }

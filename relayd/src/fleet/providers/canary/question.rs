@@ -209,6 +209,12 @@ impl Question {
         Self { stream: false, ..self.clone() }
     }
 
+    /// Whether its answer is streamed.
+    #[must_use]
+    pub const fn streams(&self) -> bool {
+        self.stream
+    }
+
     /// Answer tokens at most.
     #[must_use]
     pub const fn cap(&self) -> u64 {
