@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
+use crate::figures::{self, agree, delay, number, rate};
 use crate::start::tokens;
 
 /// A dialog ignores what was typed before it was seen.
@@ -24,35 +25,6 @@ fn collapsed(line: &str) -> String {
 async fn line(console: &Terminal, words: &str) -> String {
     let has = |screen: &str| screen.lines().any(|line| collapsed(line).contains(words));
     console.until(&format!("a line with '{words}'"), has).await.unwrap()
-}
-
-/// As the console writes a rate given in a thousand seconds.
-fn rate(per_ks: u64) -> String {
-    match per_ks {
-        0 => "0".to_owned(),
-        1..1_000_000 => format!("{}.{}", (per_ks + 50) / 1_000, (per_ks + 50) % 1_000 / 100),
-        _ => {
-            let tenths = per_ks / 100_000;
-            if tenths >= 1_000 {
-                format!("{}k", tenths / 10)
-            } else {
-                format!("{}.{}k", tenths / 10, tenths % 10)
-            }
-        }
-    }
-}
-
-/// As the console writes a delay.
-fn delay(ms: u64) -> String {
-    match ms {
-        0 => "-".to_owned(),
-        1..1_000 => format!("{ms}ms"),
-        _ => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
-    }
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 struct Desk {
@@ -151,6 +123,50 @@ impl Desk {
         self.nvml.say("cards = 1\ncard.0.gpu = 41\n").unwrap();
         self.console.keys("2").unwrap();
         line(&self.console, "ok gpu-1 0").await;
+    }
+
+    /// Every figure of the three screens at this moment: lists, panels, and what enter opens.
+    async fn compares_every_figure(&self) {
+        let (relay, console) = (&self.relay, &self.console);
+        let provider = self.agent.provider.as_str();
+        let cards = "1x H100 80GB HBM3";
+        self.opens("2", "gpu-1 0").await;
+        let hosts = ["hosts", "list"];
+        agree(relay, console, &hosts, |page, json| figures::gpus::page(page, json, "gpu-1", MODEL))
+            .await;
+        self.opens("\r", "esc close").await;
+        agree(relay, console, &hosts, |page, json| {
+            figures::gpus::whole(page, json, "gpu-1", MODEL)
+        })
+        .await;
+        self.closes().await;
+        self.opens("6", "approved gpu-1").await;
+        let show = ["providers", "show", provider];
+        agree(relay, console, &show, |page, json| figures::providers::page(page, json, cards))
+            .await;
+        self.opens("\r", "esc close").await;
+        agree(relay, console, &show, |page, json| figures::providers::whole(page, json, cards))
+            .await;
+        self.closes().await;
+        self.opens("4", "ROLLED BACK").await;
+        let show = ["rollouts", "show", MODEL];
+        agree(relay, console, &show, figures::models::page).await;
+        self.opens("\r", "esc close").await;
+        agree(relay, console, &show, figures::models::whole).await;
+        self.closes().await;
+    }
+
+    /// Closes what lies over the screen.
+    async fn closes(&self) {
+        self.console.keys("\u{1b}").unwrap();
+        let gone = |screen: &str| !screen.contains("esc close");
+        self.console.until("the page below", gone).await.unwrap();
+    }
+
+    /// Presses a key and waits for the words of what it opens.
+    async fn opens(&self, key: &str, words: &str) {
+        self.console.keys(key).unwrap();
+        line(&self.console, words).await;
     }
 
     /// Makes a revision of one backend, as it is revision `number`.
@@ -307,6 +323,7 @@ async fn a_provider_joins_is_approved_takes_a_model_and_a_bad_revision_goes_back
     let (own, theirs) = backends.await.unwrap();
     desk.rolls_out_to_the_provider(&theirs).await;
     desk.sees_a_bad_revision_go_back(&own).await;
+    desk.compares_every_figure().await;
     for page in ["gpus", "models", "providers"] {
         let printed = std::process::Command::new(binary("relay-tui").unwrap())
             .args(["--addr", &desk.relay.ready.admin_addr, "once", page, "--json"])

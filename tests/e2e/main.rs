@@ -16,6 +16,7 @@ mod dialects;
 mod edge;
 mod examination;
 mod faults;
+mod figures;
 mod hosts;
 mod keys;
 mod load;

@@ -290,7 +290,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         level: Level::None,
         changes: false,
         label: "by",
-        help: "rows by card, by host, by provider, by make of card",
+        help: "rows by card, host, provider, served model or make of card",
         aliases: &["by"],
     },
     Action {

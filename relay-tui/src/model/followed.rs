@@ -3,7 +3,7 @@
 
 use super::Model;
 use super::data::Rows;
-use super::gpus::{self, Gpu};
+use super::gpus::{self, Gpu, Serving};
 use super::providers::Provider;
 use super::rollouts::ModelRow;
 
@@ -34,10 +34,20 @@ impl Model {
 
     /// Puts the cards together anew.
     pub(crate) fn arrange_gpus(&mut self) {
-        self.gpus.apply(Rows::Snapshot(gpus::rows(&self.hosts, self.grouping)));
+        self.gpus.apply(Rows::Snapshot(gpus::rows(&self.hosts, &self.serving(), self.grouping)));
         if self.charted.is_none() {
             self.charted = self.gpus.selected_id().map(str::to_owned);
         }
+    }
+
+    /// The models that each provider's backends serve.
+    fn serving(&self) -> Serving {
+        let mut serving = Serving::new();
+        for backend in self.backends.all() {
+            let models = backend.models.iter().map(|served| served.model.clone());
+            serving.entry(backend.provider.clone()).or_default().extend(models);
+        }
+        serving
     }
 
     /// Takes what was told of providers.

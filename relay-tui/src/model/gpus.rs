@@ -1,12 +1,13 @@
 //! Hosts and their GPUs, in the console's own words.
 //!
 //! A list of cards over all hosts. A host that has no card to show is a row too, with the reason; and
-//! cards may be put together by host, by provider or by their make, a row each.
+//! cards may be put together by host, by provider, by the models that are served there or by their
+//! make, a row each.
 //!
 //! Units: memory in MiB, power in milliwatts, clocks in MHz, temperatures in degrees Celsius, shares
 //! in whole percent. What a card does not tell is `None`, never 0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::filter::{Field, Row, Value, field};
 use super::rows::{number, text};
@@ -98,8 +99,13 @@ pub(crate) enum Grouping {
     Card,
     Host,
     Provider,
+    /// The models that the backends of a card's provider serve: a card may stand in several rows.
+    Model,
     Make,
 }
+
+/// The models that each provider serves, the operator's own under an empty id.
+pub(crate) type Serving = BTreeMap<String, BTreeSet<String>>;
 
 /// A row of the list: a card, a host without one, or several cards together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,7 +155,8 @@ impl Grouping {
         match self {
             Self::Card => Self::Host,
             Self::Host => Self::Provider,
-            Self::Provider => Self::Make,
+            Self::Provider => Self::Model,
+            Self::Model => Self::Make,
             Self::Make => Self::Card,
         }
     }
@@ -159,23 +166,32 @@ impl Grouping {
             Self::Card => "card",
             Self::Host => "host",
             Self::Provider => "provider",
+            Self::Model => "model",
             Self::Make => "make",
         }
     }
 
-    /// What a card is put under; `None` where each is a row of its own.
-    fn key<'a>(self, host: &'a Host, card: &'a Card) -> Option<&'a str> {
+    /// What a card is put under; nothing where each is a row of its own.
+    fn keys<'a>(self, host: &'a Host, card: &'a Card, serving: &'a Serving) -> Vec<&'a str> {
         match self {
-            Self::Card => None,
-            Self::Host => Some(&host.id),
-            Self::Provider => Some(&host.provider),
-            Self::Make => Some(card.name.as_deref().unwrap_or_default()),
+            Self::Card => Vec::new(),
+            Self::Host => vec![&host.id],
+            Self::Provider => vec![&host.provider],
+            Self::Model => match serving.get(&host.provider) {
+                Some(models) if !models.is_empty() => models.iter().map(String::as_str).collect(),
+                _ => vec![""],
+            },
+            Self::Make => vec![card.name.as_deref().unwrap_or_default()],
         }
     }
 }
 
 /// The rows of the list, over all hosts.
-pub(crate) fn rows(hosts: &BTreeMap<String, Host>, grouping: Grouping) -> Vec<Gpu> {
+pub(crate) fn rows(
+    hosts: &BTreeMap<String, Host>,
+    serving: &Serving,
+    grouping: Grouping,
+) -> Vec<Gpu> {
     let mut all: Vec<Gpu> = Vec::new();
     let mut groups: BTreeMap<&str, Vec<(&Host, &Card)>> = BTreeMap::new();
     for host in hosts.values() {
@@ -183,9 +199,11 @@ pub(crate) fn rows(hosts: &BTreeMap<String, Host>, grouping: Grouping) -> Vec<Gp
             all.push(without(host));
         }
         for card in &host.cards {
-            match grouping.key(host, card) {
-                None => all.push(alone(host, card)),
-                Some(key) => groups.entry(key).or_default().push((host, card)),
+            if grouping == Grouping::Card {
+                all.push(alone(host, card));
+            }
+            for key in grouping.keys(host, card, serving) {
+                groups.entry(key).or_default().push((host, card));
             }
         }
     }
@@ -251,6 +269,7 @@ fn together(grouping: Grouping, key: &str, cards: &[(&Host, &Card)]) -> Gpu {
     let name = match (grouping, key) {
         (Grouping::Host, _) => first.map_or(key, |(host, _)| host.name.as_str()),
         (Grouping::Provider, "") => "(own)",
+        (Grouping::Model, "") => "(none)",
         (_, "") => "(not told)",
         _ => key,
     };
@@ -415,8 +434,13 @@ mod tests {
         .collect()
     }
 
+    fn serving() -> Serving {
+        let own = ["llama", "qwen"].map(str::to_owned).into();
+        [(String::new(), own), ("prov_1".to_owned(), ["llama".to_owned()].into())].into()
+    }
+
     fn look(grouping: Grouping) -> Vec<(String, u32, GpuState, Option<u32>)> {
-        let mut rows = rows(&hosts(), grouping);
+        let mut rows = rows(&hosts(), &serving(), grouping);
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         rows.into_iter().map(|row| (row.id, row.cards, row.state, row.card.gpu_pct)).collect()
     }
@@ -450,7 +474,16 @@ mod tests {
             named(&[c, ("provider:", 2, Lost, Some(80)), ("provider:prov_1", 1, Ok, Some(20))])
         );
         assert_eq!(look(Grouping::Make), named(&[c, ("make:H100", 3, Lost, Some(50))]));
-        let all = rows(&hosts(), Grouping::Make).into_iter().find(|row| row.cards == 3).unwrap();
+        assert_eq!(
+            look(Grouping::Model),
+            named(&[c, ("model:llama", 3, Lost, Some(50)), ("model:qwen", 2, Lost, Some(80))])
+        );
+        let none = rows(&hosts(), &Serving::new(), Grouping::Model);
+        assert!(none.iter().any(|row| row.name == "(none)" && row.cards == 3), "{none:?}");
+        let all = rows(&hosts(), &serving(), Grouping::Make)
+            .into_iter()
+            .find(|row| row.cards == 3)
+            .unwrap();
         assert_eq!(
             (all.card.memory_used_mib, all.card.memory_total_mib),
             (Some(1_000), Some(2_000))
@@ -462,16 +495,17 @@ mod tests {
     fn a_host_that_is_silent_makes_its_cards_stale_but_not_the_lost_one() {
         let mut hosts = hosts();
         hosts.get_mut("a").unwrap().stale = true;
-        let states: Vec<_> = rows(&hosts, Grouping::Card).iter().map(|row| row.state).collect();
+        let states: Vec<_> =
+            rows(&hosts, &serving(), Grouping::Card).iter().map(|row| row.state).collect();
         assert_eq!(states[..2], [GpuState::Stale, GpuState::Lost]);
-        let stale = &rows(&hosts, Grouping::Card)[0];
+        let stale = &rows(&hosts, &serving(), Grouping::Card)[0];
         assert_eq!(stale.sample(), [None; 3], "a chart does not go on with what was");
     }
 
     #[test]
     fn groupings_come_round() {
         let mut grouping = Grouping::Card;
-        for _ in 0..4 {
+        for _ in 0..5 {
             grouping = grouping.next();
         }
         assert_eq!(grouping, Grouping::Card);

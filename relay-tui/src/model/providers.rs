@@ -182,6 +182,13 @@ impl Standing {
     }
 }
 
+impl Score {
+    /// Nothing that it is about has happened lately.
+    pub(crate) const fn is_unseen(&self) -> bool {
+        self.good_milli == 0 && self.bad_milli == 0
+    }
+}
+
 impl Reputation {
     /// The score of a name.
     pub(crate) fn score(&self, name: &str) -> Option<&Score> {

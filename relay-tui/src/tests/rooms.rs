@@ -210,6 +210,10 @@ pub(super) fn providers() -> Vec<Provider> {
     no.reason = "runs behind a proxy".into();
     let mut new = provider("prov_0000000000000001", "fresh", Joining);
     (new.examined_at_ms, new.engines) = (0, Vec::new());
+    new.reputation = reputation(Standing::Good, [132; 5]);
+    for score in &mut new.reputation.scores {
+        (score.good_milli, score.bad_milli) = (0, 0);
+    }
     let mut left = provider("prov_0000000000000002", "former", Left);
     left.connected = false;
     vec![

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::format;
 use crate::model::call::{Found, Outcome, Read};
 use crate::model::data::{Event, OverviewPatch, Rows, Severity};
-use crate::model::gpus::Host;
+use crate::model::gpus::{Grouping, Host};
 use crate::model::link::{LinkState, Stream};
 use crate::model::overlay::Overlay;
 use crate::model::table::Move;
@@ -122,7 +122,12 @@ fn data(model: &mut Model, update: Update) {
         Update::Hosts(rows) => hosts(model, rows),
         Update::Providers(rows) => model.arrange_providers(rows),
         Update::Models(rows) => model.arrange_models(rows),
-        Update::Backends(rows) => model.backends.apply(rows),
+        Update::Backends(rows) => {
+            model.backends.apply(rows);
+            if model.grouping == Grouping::Model && model.gpus.loaded {
+                model.arrange_gpus();
+            }
+        }
         Update::Keys(rows) => model.keys.apply(rows),
         Update::Requests(rows) => {
             // Who has not moved sees the newest.

@@ -168,7 +168,7 @@ pub(crate) fn facts_of(model: &Model, provider: &Provider) -> Vec<Fact> {
         missing => span(missing.join("; "), Tone::Warn),
     };
     let gpus = match (model.cards_of(&provider.id), declared(provider, true)) {
-        (measured, said) if said.is_empty() => measured,
+        (measured, said) if said.is_empty() || measured == declared(provider, false) => measured,
         (measured, said) if measured.is_empty() => format!("says {said}"),
         (measured, said) => format!("{measured}; says {said}"),
     };

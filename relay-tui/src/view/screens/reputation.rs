@@ -4,7 +4,7 @@ use crate::format;
 use crate::model::Model;
 use crate::model::columns;
 use crate::model::layout::Area;
-use crate::model::providers::{Provider, Reputation, Standing};
+use crate::model::providers::{Provider, Reputation, Score, Standing};
 use crate::view::glyphs::Glyphs;
 use crate::view::pen::{Pen, Span, cut, plain, span};
 use crate::view::theme::Tone;
@@ -12,6 +12,8 @@ use crate::view::{framed, table};
 
 /// A bound of everything that goes well.
 const WHOLE_MILLI: u64 = 1_000;
+/// The mark of a side of which nothing was seen yet.
+const UNSEEN: &str = "?";
 
 pub(super) const fn tone(standing: Standing) -> Tone {
     match standing {
@@ -38,12 +40,15 @@ pub(super) fn rank(found: &Reputation) -> Span {
 pub(super) fn sides(glyphs: &Glyphs, found: &Reputation) -> Span {
     let heights = glyphs.ramp;
     let last = heights.len().saturating_sub(1);
-    let cell = |bound_milli: u32| {
-        let bound = u64::from(bound_milli).min(WHOLE_MILLI);
+    let cell = |score: &Score| {
+        if score.is_unseen() {
+            return UNSEEN;
+        }
+        let bound = u64::from(score.bound_milli).min(WHOLE_MILLI);
         let at = (bound * u64::try_from(last).unwrap_or(0) + WHOLE_MILLI / 2) / WHOLE_MILLI;
         heights[usize::try_from(at).unwrap_or(last).min(last)]
     };
-    let cells: String = found.scores.iter().map(|score| cell(score.bound_milli)).collect();
+    let cells: String = found.scores.iter().map(cell).collect();
     if cells.is_empty() { span("-", Tone::Quiet) } else { span(cells, tone(found.standing)) }
 }
 
@@ -85,7 +90,11 @@ pub(super) fn panel(pen: &mut Pen<'_>, model: &Model, area: Area) {
     let mut used = 1;
     for (line, score) in (1..inside.height).zip(&found.scores) {
         let bad = if score.bad_milli > 0 { Tone::Warn } else { Tone::Quiet };
-        let full = pen.glyphs.share(score.bound_milli / 10, bar);
+        let full = if score.is_unseen() {
+            "not seen yet".to_owned()
+        } else {
+            pen.glyphs.share(score.bound_milli / 10, bar)
+        };
         let cells = [
             plain(score.name.as_str()),
             plain(format::thousandths(score.bound_milli.into())),
