@@ -95,33 +95,25 @@ pub(super) async fn run(link: &Link, verb: BackendsVerb, show: &mut Show) -> Res
             let found = get(&client, &backend).await.map_err(|status| link.problem(&status))?;
             show.one(&found, detail)
         }
-        BackendsVerb::Watch(Interval { interval }) => watch(link, client, interval, show).await,
+        BackendsVerb::Watch(Interval { interval: interval_ms }) => {
+            let opened = client.clone().watch_backends(proto::WatchRequest { interval_ms }).await;
+            show.watch(link, opened, lines).await
+        }
         verb => change(link, &client, verb, show).await,
     }
 }
 
-async fn watch(
-    link: &Link,
-    mut client: BackendsServiceClient<Wire>,
-    interval_ms: u32,
-    show: &mut Show,
-) -> Result<(), Problem> {
-    let answer = client.watch_backends(proto::WatchRequest { interval_ms }).await;
-    let mut updates = answer.map_err(|status| link.problem(&status))?.into_inner();
-    while let Some(update) = updates.message().await.map_err(|status| link.problem(&status))? {
-        show.update(&update, |update| {
-            let (changed, removed): (&[_], &[_]) = match &update.update {
-                Some(Update::Snapshot(all)) => (&all.backends, &[]),
-                Some(Update::Delta(delta)) => (&delta.changed, &delta.removed),
-                Some(Update::Heartbeat(_)) | None => (&[], &[]),
-            };
-            let changed = changed.iter().map(line);
-            let removed = removed.iter().map(|name| format!("{} is gone", plain(name)));
-            let lines: Vec<_> = changed.chain(removed).collect();
-            (!lines.is_empty()).then(|| lines.join("\n"))
-        })?;
-    }
-    Ok(())
+/// A line for each that changed or went.
+fn lines(update: &proto::BackendsUpdate) -> Option<String> {
+    let (changed, removed): (&[_], &[_]) = match &update.update {
+        Some(Update::Snapshot(all)) => (&all.backends, &[]),
+        Some(Update::Delta(delta)) => (&delta.changed, &delta.removed),
+        Some(Update::Heartbeat(_)) | None => (&[], &[]),
+    };
+    let changed = changed.iter().map(line);
+    let removed = removed.iter().map(|name| format!("{} is gone", plain(name)));
+    let lines: Vec<_> = changed.chain(removed).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// The verbs that change a backend.

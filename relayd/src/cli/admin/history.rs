@@ -84,20 +84,15 @@ pub(super) async fn events(link: &Link, verb: EventsVerb, show: &mut Show) -> Re
             show.list(link, "events", limit, fetch, &EVENTS, cells).await
         }
         EventsVerb::Watch { since } => {
-            let answer = client.watch_events(proto::WatchEventsRequest { since_seq: since }).await;
-            let mut updates = answer.map_err(|status| link.problem(&status))?.into_inner();
-            while let Some(update) =
-                updates.message().await.map_err(|status| link.problem(&status))?
-            {
-                show.update(&update, |update| match &update.update {
-                    Some(Update::Event(event)) => Some(line(event)),
-                    Some(Update::ResyncBefore(seq)) => {
-                        Some(format!("... events before {seq} were skipped"))
-                    }
-                    Some(Update::Heartbeat(_)) | None => None,
-                })?;
-            }
-            Ok(())
+            let opened = client.watch_events(proto::WatchEventsRequest { since_seq: since }).await;
+            show.watch(link, opened, |update: &proto::EventsUpdate| match &update.update {
+                Some(Update::Event(event)) => Some(line(event)),
+                Some(Update::ResyncBefore(seq)) => {
+                    Some(format!("... events before {seq} were skipped"))
+                }
+                Some(Update::Heartbeat(_)) | None => None,
+            })
+            .await
         }
     }
 }

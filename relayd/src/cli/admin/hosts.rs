@@ -69,14 +69,8 @@ pub(super) async fn run(link: &Link, verb: HostsVerb, show: &mut Show) -> Result
             show.one(&answer.map_err(|status| link.problem(&status))?.into_inner(), detail)
         }
         HostsVerb::Watch(Interval { interval: interval_ms }) => {
-            let answer = client.watch_hosts(proto::WatchRequest { interval_ms }).await;
-            let mut updates = answer.map_err(|status| link.problem(&status))?.into_inner();
-            while let Some(update) =
-                updates.message().await.map_err(|status| link.problem(&status))?
-            {
-                show.update(&update, lines)?;
-            }
-            Ok(())
+            let opened = client.watch_hosts(proto::WatchRequest { interval_ms }).await;
+            show.watch(link, opened, lines).await
         }
     }
 }

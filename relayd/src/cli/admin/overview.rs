@@ -6,7 +6,8 @@ use relay_proto::admin::v1::overview_service_client::OverviewServiceClient;
 use relay_proto::admin::v1::overview_update::Update;
 use relay_proto::admin::v1::session_service_client::SessionServiceClient;
 use relay_proto::admin::v1::{
-    GetOverviewRequest, Overview, Role, Severity, WatchRequest, WhoAmIRequest, WhoAmIResponse,
+    GetOverviewRequest, Overview, OverviewUpdate, Role, Severity, WatchRequest, WhoAmIRequest,
+    WhoAmIResponse,
 };
 
 use super::Problem;
@@ -36,24 +37,15 @@ pub(super) async fn run(
             show.one(&answer.map_err(|status| link.problem(&status))?.into_inner(), page)
         }
         Some(OverviewVerb::Watch(Interval { interval })) => {
-            let request = WatchRequest { interval_ms: interval };
-            let mut updates = client
-                .watch_overview(request)
-                .await
-                .map_err(|status| link.problem(&status))?
-                .into_inner();
-            while let Some(update) =
-                updates.message().await.map_err(|status| link.problem(&status))?
-            {
-                show.update(&update, |update| match &update.update {
-                    Some(Update::Snapshot(overview)) => Some(traffic_line(overview)),
-                    Some(Update::Delta(delta)) => delta.traffic.map(|traffic| {
-                        traffic_line(&Overview { traffic: Some(traffic), ..Default::default() })
-                    }),
-                    Some(Update::Heartbeat(_)) | None => None,
-                })?;
-            }
-            Ok(())
+            let opened = client.watch_overview(WatchRequest { interval_ms: interval }).await;
+            show.watch(link, opened, |update: &OverviewUpdate| match &update.update {
+                Some(Update::Snapshot(overview)) => Some(traffic_line(overview)),
+                Some(Update::Delta(delta)) => delta.traffic.map(|traffic| {
+                    traffic_line(&Overview { traffic: Some(traffic), ..Default::default() })
+                }),
+                Some(Update::Heartbeat(_)) | None => None,
+            })
+            .await
         }
     }
 }

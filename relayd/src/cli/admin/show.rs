@@ -2,7 +2,7 @@
 
 use relay_proto::admin::v1::Page;
 use serde::Serialize;
-use tonic::Status;
+use tonic::{Response, Status, Streaming};
 
 use super::Problem;
 use super::format::Table;
@@ -44,7 +44,7 @@ impl Show {
     }
 
     /// One update of a watch: a line of JSON, or text.
-    pub(super) fn update<T: Serialize>(
+    fn update<T: Serialize>(
         &mut self,
         value: &T,
         text: impl FnOnce(&T) -> Option<String>,
@@ -54,6 +54,20 @@ impl Show {
             self.line(&line);
         } else if let Some(text) = text(value) {
             self.line(&text);
+        }
+        Ok(())
+    }
+
+    /// Says what a stream tells until it ends.
+    pub(super) async fn watch<T: Serialize>(
+        &mut self,
+        link: &Link,
+        opened: Result<Response<Streaming<T>>, Status>,
+        text: impl Fn(&T) -> Option<String>,
+    ) -> Result<(), Problem> {
+        let mut updates = opened.map_err(|status| link.problem(&status))?.into_inner();
+        while let Some(update) = updates.message().await.map_err(|status| link.problem(&status))? {
+            self.update(&update, &text)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::Problem;
 use super::args::{Interval, Limit};
 use super::format::Column::{Left, Right};
 use super::format::{Table, millis, or_dash, plain, time, tokens, usd};
-use super::link::{Link, Wire};
+use super::link::Link;
 use super::show::Show;
 use super::time::moment;
 
@@ -120,30 +120,22 @@ pub(super) async fn requests(
             };
             show.list(link, "requests", limit, fetch, &REQUESTS, cells).await
         }
-        RequestsVerb::Watch(Interval { interval }) => watch(link, client, interval, show).await,
+        RequestsVerb::Watch(Interval { interval: interval_ms }) => {
+            let opened = client.clone().watch_requests(proto::WatchRequest { interval_ms }).await;
+            show.watch(link, opened, lines).await
+        }
     }
 }
 
-async fn watch(
-    link: &Link,
-    mut client: UsageServiceClient<Wire>,
-    interval_ms: u32,
-    show: &mut Show,
-) -> Result<(), Problem> {
-    let answer = client.watch_requests(proto::WatchRequest { interval_ms }).await;
-    let mut updates = answer.map_err(|status| link.problem(&status))?.into_inner();
-    while let Some(update) = updates.message().await.map_err(|status| link.problem(&status))? {
-        show.update(&update, |update| {
-            let changed: &[_] = match &update.update {
-                Some(Update::Snapshot(all)) => &all.requests,
-                Some(Update::Delta(delta)) => &delta.changed,
-                Some(Update::Heartbeat(_)) | None => &[],
-            };
-            let lines: Vec<_> = changed.iter().map(line).collect();
-            (!lines.is_empty()).then(|| lines.join("\n"))
-        })?;
-    }
-    Ok(())
+/// A line for each that changed.
+fn lines(update: &proto::RequestsUpdate) -> Option<String> {
+    let changed: &[_] = match &update.update {
+        Some(Update::Snapshot(all)) => &all.requests,
+        Some(Update::Delta(delta)) => &delta.changed,
+        Some(Update::Heartbeat(_)) | None => &[],
+    };
+    let lines: Vec<_> = changed.iter().map(line).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn total(group: String, row: &proto::UsageRow) -> Vec<String> {

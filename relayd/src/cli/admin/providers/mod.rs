@@ -169,7 +169,10 @@ pub(super) async fn run(link: &Link, verb: ProvidersVerb, show: &mut Show) -> Re
             let found = get(&client, &provider).await.map_err(|status| link.problem(&status))?;
             show.one(&found, detail)
         }
-        ProvidersVerb::Watch(Interval { interval }) => watch(link, client, interval, show).await,
+        ProvidersVerb::Watch(Interval { interval: interval_ms }) => {
+            let opened = client.clone().watch_providers(proto::WatchRequest { interval_ms }).await;
+            show.watch(link, opened, lines).await
+        }
         ProvidersVerb::Invite { note, uses, expires, out, change } => {
             let asked = Invite { note, uses, expires_in_ms: expires, out };
             invitations::invite(link, &client, asked, &change, show).await
@@ -194,26 +197,15 @@ pub(super) async fn run(link: &Link, verb: ProvidersVerb, show: &mut Show) -> Re
     }
 }
 
-async fn watch(
-    link: &Link,
-    mut client: Client,
-    interval_ms: u32,
-    show: &mut Show,
-) -> Result<(), Problem> {
-    let answer = client.watch_providers(proto::WatchRequest { interval_ms }).await;
-    let mut updates = answer.map_err(|status| link.problem(&status))?.into_inner();
-    while let Some(update) = updates.message().await.map_err(|status| link.problem(&status))? {
-        show.update(&update, |update| {
-            let changed: &[_] = match &update.update {
-                Some(Update::Snapshot(all)) => &all.providers,
-                Some(Update::Delta(delta)) => &delta.changed,
-                Some(Update::Heartbeat(_)) | None => &[],
-            };
-            let lines: Vec<_> = changed.iter().map(line).collect();
-            (!lines.is_empty()).then(|| lines.join("\n"))
-        })?;
-    }
-    Ok(())
+/// A line for each that changed.
+fn lines(update: &proto::ProvidersUpdate) -> Option<String> {
+    let changed: &[_] = match &update.update {
+        Some(Update::Snapshot(all)) => &all.providers,
+        Some(Update::Delta(delta)) => &delta.changed,
+        Some(Update::Heartbeat(_)) | None => &[],
+    };
+    let lines: Vec<_> = changed.iter().map(line).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// The verbs that decide about a provider.

@@ -141,7 +141,10 @@ pub(super) async fn run(link: &Link, verb: RolloutsVerb, show: &mut Show) -> Res
             };
             show.list(link, "rollouts", limit, fetch, &text::ROLLOUTS, text::row).await
         }
-        RolloutsVerb::Watch(Interval { interval }) => watch(link, client, interval, show).await,
+        RolloutsVerb::Watch(Interval { interval: interval_ms }) => {
+            let opened = client.clone().watch_rollouts(proto::WatchRequest { interval_ms }).await;
+            show.watch(link, opened, lines).await
+        }
         RolloutsVerb::Revise(args) => revise(link, &client, args, show).await,
         RolloutsVerb::Start(args) => start(link, &client, args, show).await,
         verb => act(link, &client, verb, show).await,
@@ -158,26 +161,15 @@ async fn rollout(client: &Client, rollout_id: String) -> Result<proto::Rollout, 
     Ok(client.clone().get_rollout(request).await?.into_inner())
 }
 
-async fn watch(
-    link: &Link,
-    mut client: Client,
-    interval_ms: u32,
-    show: &mut Show,
-) -> Result<(), Problem> {
-    let answer = client.watch_rollouts(proto::WatchRequest { interval_ms }).await;
-    let mut updates = answer.map_err(|status| link.problem(&status))?.into_inner();
-    while let Some(update) = updates.message().await.map_err(|status| link.problem(&status))? {
-        show.update(&update, |update| {
-            let changed: &[_] = match &update.update {
-                Some(Update::Snapshot(all)) => &all.models,
-                Some(Update::Delta(delta)) => &delta.changed,
-                Some(Update::Heartbeat(_)) | None => &[],
-            };
-            let lines: Vec<_> = changed.iter().map(text::line).collect();
-            (!lines.is_empty()).then(|| lines.join("\n"))
-        })?;
-    }
-    Ok(())
+/// A line for each that changed.
+fn lines(update: &proto::RolloutsUpdate) -> Option<String> {
+    let changed: &[_] = match &update.update {
+        Some(Update::Snapshot(all)) => &all.models,
+        Some(Update::Delta(delta)) => &delta.changed,
+        Some(Update::Heartbeat(_)) | None => &[],
+    };
+    let lines: Vec<_> = changed.iter().map(text::line).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 async fn revise(
