@@ -54,6 +54,10 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
     assert!(early.contains("not approved"), "{early}");
     relay.admin(&["providers", "approve", &who]).unwrap();
 
+    // More than any template may allow is refused at once, by the field's name.
+    let many = deploy(&["--model", "relay-tiny", "--replicas", "33"]).unwrap_err().to_string();
+    assert!(many.contains("replicas") && many.contains("1 to 32"), "{many}");
+
     // What the owner's template does not allow, the agent refuses, and says why.
     for (rest, why) in [
         (vec!["--model", "../relay-tiny"], "no such model"),

@@ -7,6 +7,7 @@
 
 mod amount;
 mod declared;
+mod deployment;
 mod fault;
 mod gpu;
 mod host;
@@ -22,6 +23,7 @@ mod tokenizer;
 
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
 pub use declared::DeclaredGpu;
+pub use deployment::INSTANCES_MAX;
 pub use fault::{Code, Fault, FieldError, Loc};
 pub use gpu::{
     CARDS_MAX, Card, CardProcess, CardReading, CardState, CudaVersion, Driver, Gpus, PROCESSES_MAX,

@@ -8,12 +8,9 @@ use crate::admin::auth::Caller;
 use crate::admin::change::{Changes, Reason, Wish, split};
 use crate::admin::error::status;
 use crate::admin::{id, now_ms, optional_id, page};
-use crate::domain::{Fault, FieldError, ProviderId};
+use crate::domain::{Fault, FieldError, INSTANCES_MAX, ProviderId};
 use crate::fleet::{Deployment, Providers};
 use crate::store::DeploymentRow;
-
-/// Most instances of one deployment that may be asked for; the agent's template decides.
-const REPLICAS_MAX: u32 = 64;
 
 /// Most parameters, and the longest name or value, in bytes.
 const PARAMETERS_MAX: usize = 32;
@@ -172,10 +169,10 @@ impl Deployments {
 }
 
 fn replicas(wanted: u32) -> Result<(), Fault> {
-    if (1..=REPLICAS_MAX).contains(&wanted) {
+    if (1..=u32::from(INSTANCES_MAX)).contains(&wanted) {
         return Ok(());
     }
-    Err(wrong("replicas", &format!("1 to {REPLICAS_MAX}")))
+    Err(wrong("replicas", &format!("1 to {INSTANCES_MAX}")))
 }
 
 fn wrong(field: &'static str, message: &str) -> Fault {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::super::config::word;
+use crate::domain::INSTANCES_MAX;
 use crate::engines::{Dialect, EngineKind};
 use crate::launch::ChildSpec;
 
@@ -24,9 +25,6 @@ const TEXT_MAX_BYTES: usize = 4096;
 
 /// Longest name of a parameter, in bytes.
 const PARAMETER_MAX_BYTES: usize = 32;
-
-/// Most instances of one template.
-const INSTANCES_MAX: u16 = 32;
 
 /// Placeholders that every template knows.
 const MODEL: &str = "model";
@@ -144,7 +142,8 @@ impl Template {
         if !(1..=INSTANCES_MAX).contains(&self.max_instances)
             || room.is_some_and(|room| u32::from(self.max_instances) > room)
         {
-            return wrong("max_instances", "1 to 32, and no more than there are ports");
+            let bounds = format!("1 to {INSTANCES_MAX}, and no more than there are ports");
+            return wrong("max_instances", &bounds);
         }
         if self.max_concurrency == 0 {
             return wrong("max_concurrency", "at least 1");
