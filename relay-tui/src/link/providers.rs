@@ -3,8 +3,8 @@
 use relay_proto::admin::v1 as proto;
 
 use crate::model::providers::{
-    Benchmark, Declared, Engine, Mishap, Offer, Provider, ProviderState, Reputation, Score,
-    Standing, Step,
+    Benchmark, Context, Declared, Engine, Likeness, Mishap, Offer, Provider, ProviderState,
+    Reputation, Score, Standing, Step,
 };
 use crate::text::clean;
 
@@ -97,6 +97,24 @@ fn engine(e: &proto::ProviderEngine) -> Engine {
         ttft_max_ms: b.ttft_max_ms,
         tokens_per_ks: b.tokens_per_ks,
     };
+    let identity = |i: &proto::ProviderIdentity| Likeness {
+        upstream: clean(&i.upstream),
+        model: clean(&i.model),
+        state: clean(&i.state),
+        reason: clean(&i.state_reason),
+        asked: i.asked,
+        passed: i.passed,
+        unsure: i.unsure,
+        agreement_milli: i.agreement_milli,
+        difference_milli: i.difference_milli,
+    };
+    let context = |c: &proto::ProviderContext| Context {
+        upstream: clean(&c.upstream),
+        declared: c.declared_tokens,
+        sold: c.sold_tokens,
+        verified: c.verified_tokens,
+        reason: clean(&c.state_reason),
+    };
     Engine {
         name: clean(&e.name),
         kind: clean(&e.kind),
@@ -107,6 +125,8 @@ fn engine(e: &proto::ProviderEngine) -> Engine {
         max_concurrency: e.max_concurrency,
         models: e.models.iter().map(offer).collect(),
         benchmarks: e.benchmarks.iter().map(run).collect(),
+        identity: e.identity.iter().map(identity).collect(),
+        context: e.context.as_ref().map(context),
         own_running: e.engine_running,
         own_waiting: e.engine_waiting,
         kv_cache_milli: e.kv_cache_milli,

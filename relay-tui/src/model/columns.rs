@@ -114,6 +114,7 @@ const PROVIDERS: &[Column] = &[
     number("run", 6).extra(),
     number("ttft50", 6).by("").extra(),
     column("tests", 9).by("failed").extra(),
+    number("alike", 5).extra(),
     number("earned", 9).extra(),
     column("agent", 8).by("version").extra(),
 ];

@@ -125,6 +125,8 @@ pub(crate) struct Engine {
     pub(crate) max_concurrency: u32,
     pub(crate) models: Vec<Offer>,
     pub(crate) benchmarks: Vec<Benchmark>,
+    pub(crate) identity: Vec<Likeness>,
+    pub(crate) context: Option<Context>,
     /// By the engine's own word, where it tells: what it works on, what waits inside it, the taken
     /// share of its KV cache, models in its memory.
     pub(crate) own_running: Option<u32>,
@@ -141,6 +143,35 @@ pub(crate) struct Offer {
     pub(crate) upstream: String,
     /// Empty for one that nobody can buy here.
     pub(crate) model: String,
+}
+
+/// How a model's answers compare with those of an engine of the operator's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Likeness {
+    pub(crate) upstream: String,
+    pub(crate) model: String,
+    /// passed, failed or not offered.
+    pub(crate) state: String,
+    pub(crate) reason: String,
+    pub(crate) asked: u32,
+    pub(crate) passed: u32,
+    /// Said nothing about the model.
+    pub(crate) unsure: u32,
+    pub(crate) agreement_milli: u32,
+    /// In thousandths of a nat.
+    pub(crate) difference_milli: Option<u32>,
+}
+
+/// How long a prompt an engine takes, in tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) upstream: String,
+    /// 0 where it does not say.
+    pub(crate) declared: u64,
+    /// 0 is no bound.
+    pub(crate) sold: u64,
+    pub(crate) verified: u64,
+    pub(crate) reason: String,
 }
 
 /// A measurement through the provider's own connection.
@@ -224,6 +255,14 @@ impl Provider {
         })
     }
 
+    /// Models that were held against the operator's own, and those that answer like them. One that
+    /// could not be asked is in neither.
+    pub(crate) fn likenesses(&self) -> (usize, usize) {
+        let all = self.engines.iter().flat_map(|engine| &engine.identity);
+        let all = all.filter(|one| one.asked > 0);
+        all.fold((0, 0), |(all, alike), one| (all + 1, alike + usize::from(one.state == "passed")))
+    }
+
     /// Models of the catalogue that it would serve, each once.
     pub(crate) fn model_line(&self) -> String {
         let mut names: Vec<&str> = self
@@ -257,6 +296,7 @@ impl Row for Provider {
         field("speed", 't', true),
         field("failed", 'f', true),
         field("missing", 'e', true),
+        field("alike", 'k', true),
         field("run", 'r', true),
         field("score", 'o', true),
         field("standing", 'd', false),
@@ -283,6 +323,7 @@ impl Row for Provider {
             "speed" => number(self.fastest_per_ks().unwrap_or(0) / 1_000),
             "failed" => number(self.measured().1),
             "missing" => number(self.missing.len()),
+            "alike" => number(self.likenesses().1),
             "run" => number(self.running()),
             "score" => number(self.reputation.rank_milli),
             "standing" => Value::Word(self.reputation.standing.word()),

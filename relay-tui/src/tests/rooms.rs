@@ -3,8 +3,8 @@
 use super::world::NOON;
 use crate::model::gpus::{Card, GpuState, Host, Process};
 use crate::model::providers::{
-    Benchmark, Declared, Engine, Mishap, Offer, Provider, ProviderState, Reputation, Score,
-    Standing, Step,
+    Benchmark, Context, Declared, Engine, Likeness, Mishap, Offer, Provider, ProviderState,
+    Reputation, Score, Standing, Step,
 };
 
 fn card(index: u32, used: u32, memory_mib: u64, celsius: u32, watts: u32) -> Card {
@@ -127,6 +127,24 @@ fn provider(id: &str, name: &str, state: ProviderState) -> Provider {
                 Offer { upstream: "lora-7".into(), model: String::new() },
             ],
             benchmarks: vec![run(1, 0, 58_000), run(2, 0, 109_400), run(4, 0, 198_200)],
+            identity: vec![Likeness {
+                upstream: "Qwen/Qwen3-32B".into(),
+                model: "qwen3-32b".into(),
+                state: "passed".into(),
+                asked: 8,
+                passed: 7,
+                unsure: 1,
+                agreement_milli: 981,
+                difference_milli: Some(12),
+                ..Likeness::default()
+            }],
+            context: Some(Context {
+                upstream: "Qwen/Qwen3-32B".into(),
+                declared: 32_768,
+                sold: 32_768,
+                verified: 32_512,
+                ..Context::default()
+            }),
             ..Engine::default()
         }],
         examined_at_ms: NOON - 540_000,
@@ -189,6 +207,10 @@ pub(super) fn providers() -> Vec<Provider> {
     lacking.declared =
         vec![Declared { name: "NVIDIA GeForce RTX 3060".into(), count: 1, memory_mib: 12_288 }];
     lacking.engines[0].own_running = Some(2);
+    let likeness = &mut lacking.engines[0].identity[0];
+    (likeness.state, likeness.passed, likeness.unsure) = ("failed".into(), 1, 0);
+    likeness.reason = "7 of 8 answers are another model's".into();
+    (likeness.agreement_milli, likeness.difference_milli) = (204, Some(2_410));
     lacking.engines[0].kv_cache_milli = Some(413);
     lacking.reputation = Reputation::default();
     let mut gone = provider("prov_a019b2c3d4e5f607", "gpu-farm", Approved);

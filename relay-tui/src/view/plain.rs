@@ -253,6 +253,10 @@ fn providers(model: &Model, out: &mut String) {
                 told(p.fastest_per_ks().map(format::rate)),
                 asked.to_string(),
                 failed.to_string(),
+                match p.likenesses() {
+                    (0, _) => "-".to_owned(),
+                    (all, alike) => format!("{alike}/{all}"),
+                },
                 format!("{}/{}", p.running(), p.slots()),
                 known.standing.word().to_owned(),
                 told(rank.map(|rank| format::thousandths(rank.into()))),
@@ -277,6 +281,7 @@ fn providers(model: &Model, out: &mut String) {
         number("tok/s"),
         number("asked"),
         number("failed"),
+        number("alike"),
         number("run"),
         text("standing"),
         number("score"),

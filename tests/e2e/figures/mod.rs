@@ -17,6 +17,8 @@ const AGES: [&str; 4] = ["age_ms", "heard_at_ms", "observed_at_ms", "span_ms"];
 const DRAWN: &str = "▁▂▃▄▅▆▇█·[]?";
 /// A word of an expected line that stands for any.
 const ANY: &str = "?";
+/// The end of a cell that is cut.
+const CUT: &str = "..";
 /// Between the words of which an expected one is any: a rate falls while its minute goes on.
 const OR: char = '|';
 
@@ -117,20 +119,28 @@ fn is_age(word: &str) -> bool {
 
 /// Whether the shown line is the wanted one; a cell that is cut ends with two dots.
 fn same(shown: &str, wanted: &str) -> bool {
-    let mut wanted = wanted.split_whitespace();
+    let mut wanted = wanted.split_whitespace().peekable();
     let mut shown = shown.split_whitespace().peekable();
     while let Some(word) = shown.next() {
-        match (word.strip_suffix(".."), wanted.next()) {
-            (Some(begun), Some(whole)) if whole.starts_with(begun) => {
-                if shown.peek().is_none() {
-                    return true;
-                }
+        if !wanted.next().is_some_and(|whole| fits(word, whole)) {
+            return false;
+        }
+        if word.ends_with(CUT) {
+            // The rest of the cell is not there.
+            let Some(next) = shown.peek() else { return true };
+            while wanted.peek().is_some_and(|whole| !fits(next, whole)) {
+                wanted.next();
             }
-            (None, Some(whole)) if is_one_of(word, whole) => {}
-            _ => return false,
         }
     }
     wanted.next().is_none()
+}
+
+fn fits(word: &str, whole: &str) -> bool {
+    match word.strip_suffix(CUT) {
+        Some(begun) => whole.starts_with(begun),
+        None => is_one_of(word, whole),
+    }
 }
 
 fn is_one_of(word: &str, wanted: &str) -> bool {

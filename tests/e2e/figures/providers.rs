@@ -25,7 +25,8 @@ pub(crate) fn page(page: &Page, provider: &Value, cards: &str) -> Result<(), Str
     let measured = evidence.len();
     let shown = page.panel("Evidence", 0)?;
     lines(&shown[..measured.min(shown.len())], &evidence)?;
-    let rest = offers(provider).into_iter().chain(own_words(provider)).collect::<Vec<_>>();
+    let rest = offers(provider).into_iter().chain(own_words(provider)).chain(examined(provider));
+    let rest: Vec<_> = rest.collect();
     text(&shown[measured.min(shown.len())..], &rest)?;
     let mut scores = vec!["side at least good bad".to_owned()];
     scores.extend(list(&provider["reputation"]["scores"]).iter().map(|score| {
@@ -73,6 +74,7 @@ pub(crate) fn whole(page: &Page, provider: &Value, cards: &str) -> Result<(), St
     }));
     wanted.extend(offers(provider));
     wanted.extend(own_words(provider));
+    wanted.extend(examined(provider));
     wanted.extend(runs(provider, |engine, run| {
         format!(
             "measured {} {}: {} at once, {} tok/s, first token {} (most {}), {} of {} failed",
@@ -97,9 +99,14 @@ fn row(provider: &Value, cards: &str) -> String {
         (asked, 0) => format!("{asked} ok"),
         (asked, failed) => format!("{failed}/{asked} bad"),
     };
+    let compared = list(&provider["engines"]).iter().flat_map(|engine| list(&engine["identity"]));
+    let compared = compared.filter(|one| number(&one["asked"]) > 0);
+    let (all, alike) = compared
+        .fold((0, 0), |(all, alike), one| (all + 1, alike + usize::from(one["state"] == "passed")));
+    let alike = if all == 0 { "-".to_owned() } else { format!("{alike}/{all}") };
     let first = runs(provider, |_, run| delay(number(&run["ttft_p50_ms"]))).into_iter().next();
     format!(
-        "{} {} {cards} {} {} {} {} {} {}/{} {} {tests} {} {}",
+        "{} {} {cards} {} {} {} {} {} {}/{} {} {tests} {alike} {} {}",
         state(provider),
         plain(&provider["name"]),
         if provider["connected"] == true { "up" } else { "down" },
@@ -205,6 +212,62 @@ fn own_words(provider: &Value) -> Vec<String> {
             .then(|| format!("tells {}: {}", plain(&engine["name"]), parts.join(", ")))
     });
     each.collect()
+}
+
+/// Whether models are what they would be sold as, and how long a prompt each engine takes.
+fn examined(provider: &Value) -> Vec<String> {
+    let mut told = Vec::new();
+    for engine in list(&provider["engines"]) {
+        let name = plain(&engine["name"]);
+        let why = |of: &Value| match of["state_reason"].as_str() {
+            Some("") | None => String::new(),
+            Some(reason) => format!(": {reason}"),
+        };
+        for one in list(&engine["identity"]) {
+            let mut line = format!(
+                "identity {} on {name}: {}{}",
+                plain(&one["model"]),
+                plain(&one["state"]),
+                why(one)
+            );
+            if number(&one["asked"]) > 0 {
+                line.push_str(&format!(", {} of {} alike", one["passed"], one["asked"]));
+                if number(&one["unsure"]) > 0 {
+                    line.push_str(&format!(", {} say nothing", one["unsure"]));
+                }
+                let agreement = thousandths(number(&one["agreement_milli"]));
+                line.push_str(&format!(", agreement {agreement}"));
+                if let Some(milli) = one["difference_milli"].as_u64() {
+                    line.push_str(&format!(", {} nats apart at most", thousandths(milli)));
+                }
+            }
+            told.push(line);
+        }
+        let context = &engine["context"];
+        if !context.is_null() {
+            let tokens = |field: &str, none: &str| match number(&context[field]) {
+                0 => none.to_owned(),
+                some => grouped(some),
+            };
+            told.push(format!(
+                "context {} on {name}: {} tokens taken, says {}, sold {}{}",
+                plain(&context["upstream"]),
+                tokens("verified_tokens", "0"),
+                tokens("declared_tokens", "nothing"),
+                tokens("sold_tokens", "without a bound"),
+                why(context)
+            ));
+        }
+    }
+    told
+}
+
+/// `32,768`.
+fn grouped(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
+    }
 }
 
 fn runs<T>(provider: &Value, of: impl Fn(&Value, &Value) -> T) -> Vec<T> {

@@ -94,6 +94,11 @@ fn cell(model: &Model, glyphs: &Glyphs, provider: &Provider, column: &Column) ->
             (all, 0) => plain(format!("{all} ok")),
             (all, failed) => span(format!("{failed}/{all} bad"), Tone::Bad),
         },
+        "alike" => match provider.likenesses() {
+            (0, _) => span("-", Tone::Quiet),
+            (all, alike) if all == alike => plain(format!("{alike}/{all}")),
+            (all, alike) => span(format!("{alike}/{all}"), Tone::Bad),
+        },
         "earned" => plain(format::usd(provider.earned_ncr)),
         "agent" => plain(provider.agent_version.as_str()),
         _ => Span::default(),
@@ -238,7 +243,46 @@ pub(crate) fn evidence_lines(provider: &Provider) -> Vec<String> {
     });
     let missing = provider.missing.iter().map(|missing| format!("missing     {missing}"));
     let told = provider.engines.iter().filter_map(of_itself);
-    missing.chain(offers).chain(told).chain(runs).collect()
+    let examined = provider.engines.iter().flat_map(examined);
+    missing.chain(offers).chain(told).chain(examined).chain(runs).collect()
+}
+
+/// Whether an engine's models are what they would be sold as, and how long a prompt it takes:
+/// `identity    qwen3-32b on vllm: passed, 8 of 8 alike, agreement 0.981`.
+fn examined(engine: &Engine) -> Vec<String> {
+    let identity = engine.identity.iter().map(|one| {
+        let why = if one.reason.is_empty() { String::new() } else { format!(": {}", one.reason) };
+        let mut line = format!("identity    {} on {}: {}{why}", one.model, engine.name, one.state);
+        if one.asked > 0 {
+            line.push_str(&format!(", {} of {} alike", one.passed, one.asked));
+            if one.unsure > 0 {
+                line.push_str(&format!(", {} say nothing", one.unsure));
+            }
+            let agreement = format::thousandths(one.agreement_milli.into());
+            line.push_str(&format!(", agreement {agreement}"));
+            if let Some(milli) = one.difference_milli {
+                let nats = format::thousandths(milli.into());
+                line.push_str(&format!(", {nats} nats apart at most"));
+            }
+        }
+        line
+    });
+    let context = engine.context.iter().map(|one| {
+        let tokens = |count: u64, none: &str| match count {
+            0 => none.to_owned(),
+            some => format::grouped(some.into()),
+        };
+        let why = if one.reason.is_empty() { String::new() } else { format!(": {}", one.reason) };
+        format!(
+            "context     {} on {}: {} tokens taken, says {}, sold {}{why}",
+            one.upstream,
+            engine.name,
+            format::grouped(one.verified.into()),
+            tokens(one.declared, "nothing"),
+            tokens(one.sold, "without a bound")
+        )
+    });
+    identity.chain(context).collect()
 }
 
 /// `tells       vllm: 2 running, 1 waiting, KV cache 41.0%`, as far as the engine tells.
