@@ -20,6 +20,10 @@ const PREFIX_DIVISOR: u64 = 4;
 /// The same for a session, as a factor: it moves when staying would cost several times the wait.
 const SESSION_FACTOR: u64 = 4;
 
+/// How much longer than the best one somebody who starts slowly may take and still get his share, as
+/// a divisor of it.
+const STARTER_DIVISOR: u64 = 4;
+
 /// Load over the pool's mean up to which plain affinity stays, as a divisor of the mean: 1.25.
 const BOUND_DIVISOR: u64 = 4;
 
@@ -122,11 +126,14 @@ impl Policy {
             return Some(drawn);
         }
         let settled = |member: &Member| !member.on_trial;
+        // Nobody else's to take: as `drawn` is drawn by how far everybody has started, somebody who
+        // came back gets what he is due, and no longer seems slow only because he starts slowly.
+        let starter = (members[drawn].load.ramp_milli < 1000).then_some(drawn);
         let pool: Vec<usize> =
             (0..members.len()).filter(|place| settled(&members[*place])).collect();
         match self {
-            Self::Predictive => predictive(members, &pool, question, true, dice),
-            Self::LeastLoad => predictive(members, &pool, question, false, dice),
+            Self::Predictive => predictive(members, &pool, question, (true, starter), dice),
+            Self::LeastLoad => predictive(members, &pool, question, (false, starter), dice),
             Self::Affinity => match question.session.or(question.prefix) {
                 Some(key) => bounded(members, &pool, key),
                 None => two_choices(members, drawn, dice),
@@ -158,7 +165,7 @@ fn predictive(
     members: &[Member],
     pool: &[usize],
     question: &Question,
-    affine: bool,
+    (affine, starter): (bool, Option<usize>),
     dice: &mut Dice,
 ) -> Option<usize> {
     let heaviest = members.iter().map(|member| member.weight).max()?;
@@ -169,6 +176,14 @@ fn predictive(
     };
     let waits: Vec<(usize, u64)> = pool.iter().map(|place| (*place, wait(*place))).collect();
     let best = waits.iter().map(|(_, wait)| *wait).min()?;
+    if let Some(starter) = starter.filter(|_| question.session.is_none()) {
+        let load = Load { ramp_milli: 1000, ..members[starter].load };
+        let started = Member { load, ..members[starter] };
+        let started = expected_wait_us(&started, &question.demand, heaviest, usual);
+        if started <= best + best / STARTER_DIVISOR {
+            return Some(starter);
+        }
+    }
     let (key, bound) = match (question.session, question.prefix) {
         (Some(session), _) if affine => (Some(session), best.saturating_mul(SESSION_FACTOR)),
         (None, Some(prefix)) if affine => (Some(prefix), best + best / PREFIX_DIVISOR),

@@ -147,6 +147,23 @@ fn one_that_came_back_starts_slowly_and_one_on_trial_gets_its_turn() {
     assert_eq!(at(S + SLOW_START_US)[1].load.ramp_milli, 1000);
     let random = counts(Policy::Random, &at(S), &Question::default(), 1100);
     assert!((60..150).contains(&random[1]), "{random:?}");
+    // On an idle pool too, where the other always looks faster; and never more than its share.
+    for policy in [Policy::Predictive, Policy::LeastLoad] {
+        for prefix in [None, Some(7)] {
+            let question = Question { demand: SHORT, prefix, session: None };
+            let begun = counts(policy, &at(S), &question, 1100)[1];
+            assert!((60..150).contains(&begun), "{policy}: {begun}");
+        }
+        // A session stays, and nobody is sent to wait long for the sake of it.
+        let session = Question { demand: SHORT, prefix: None, session: Some(3) };
+        assert!(
+            matches!(counts(policy, &at(S), &session, 100)[1], 0 | 100)
+                || policy == Policy::LeastLoad
+        );
+        let mut members = at(S);
+        members[1].load.backlog = 1_000_000;
+        assert_eq!(counts(policy, &members, &Question::default(), 1000), [1000, 0]);
+    }
     let mut members = at(S + SLOW_START_US);
     members[1].on_trial = true;
     members[1].load.cost_ns = Some(1_000_000_000);

@@ -47,7 +47,7 @@ pub use spec::{
 };
 
 use crate::domain::{BackendId, ProviderId};
-use crate::engines::{AgentAddress, Engine, UplinkSlot};
+use crate::engines::{AgentAddress, Engine, EngineLoad, UplinkSlot};
 use notice::Notices;
 use uplinks::Uplinks;
 
@@ -258,9 +258,27 @@ impl Fleet {
     pub fn uplink_changed(&self, provider: &ProviderId) {
         let here = self.uplink(provider).is_filled();
         for backend in self.snapshot().backends() {
-            let address = backend.spec.base_url.parse::<AgentAddress>();
-            if address.is_ok_and(|address| address.provider == *provider) {
+            if backend.agent.as_ref().is_some_and(|agent| agent.provider == *provider) {
                 backend.runtime.uplink_changed(here);
+            }
+        }
+    }
+
+    /// A provider's agent tells how loaded its engines are. It is believed only where it says that
+    /// they are busier than we know: routing adds what it says to what it counted itself, so that
+    /// nobody attracts requests by telling of an idle engine.
+    pub(crate) fn engines_say<'a>(
+        &self,
+        provider: &ProviderId,
+        of: impl Fn(&str) -> Option<&'a EngineLoad>,
+    ) {
+        for backend in self.snapshot().backends() {
+            let Some(agent) = backend.agent.as_ref().filter(|agent| agent.provider == *provider)
+            else {
+                continue;
+            };
+            if let Some(load) = of(&agent.engine) {
+                backend.runtime.engine_says(*load);
             }
         }
     }
@@ -314,7 +332,8 @@ impl Fleet {
             Some(known) => Arc::clone(&known.runtime),
             None => Arc::new(Runtime::new(spec.id.clone(), self.shared.notices.clone())),
         };
-        Ok(Backend { spec, engine, runtime })
+        let agent = spec.base_url.parse().ok();
+        Ok(Backend { spec, engine, runtime, agent })
     }
 
     fn engine(&self, spec: &BackendSpec) -> Result<Engine, ApplyError> {

@@ -99,6 +99,8 @@ pub struct Backend {
     pub engine: Arc<Engine>,
     /// What happens on it.
     pub runtime: Arc<Runtime>,
+    /// Where it is, if an agent fronts it.
+    pub(super) agent: Option<AgentAddress>,
 }
 
 /// The backends of one scope.
@@ -191,8 +193,7 @@ impl Backend {
     /// The independent provider whose engine it is.
     #[must_use]
     pub fn provider(&self) -> Option<ProviderId> {
-        let address = self.spec.base_url.parse::<AgentAddress>();
-        address.ok().map(|address| address.provider)
+        self.agent.as_ref().map(|agent| agent.provider.clone())
     }
 
     /// Whether its description lets new requests in.

@@ -225,6 +225,11 @@ impl Session {
 
     /// Takes what the agent reports.
     pub fn heard(&self, report: Report) {
+        let engine = |name: &str| report.engines.iter().find(|engine| engine.name == name);
+        let load = |name: &str| engine(name).map(|engine| &engine.load);
+        if !self.token.is_cancelled() {
+            self.providers.0.fleet.engines_say(&self.row.id, load);
+        }
         let differs = {
             let mut all = self.providers.live();
             // A newer session speaks for the provider now.
