@@ -23,6 +23,7 @@ mod load;
 mod metrics;
 mod pki;
 mod providers;
+mod redundant;
 mod refusals;
 mod replicas;
 mod reuse;

@@ -182,6 +182,7 @@ impl Gauge {
         if taken.begun {
             self.answering = self.answering.saturating_sub(1);
         } else {
+            self.outwaited(&taken, now);
             self.moved_at = now;
         }
         let passed = now.saturating_sub(taken.at);
@@ -210,6 +211,15 @@ impl Gauge {
             rate: self.rate,
             kv_milli: self.fresh(now).map_or(0, |engine| engine.kv_milli.min(1000)),
             ramp_milli: self.ramp(now),
+        }
+    }
+
+    /// It was given up before its answer began: the answer would have taken longer than this, which
+    /// says something where it is longer than was expected.
+    fn outwaited(&mut self, taken: &Taken, now: u64) {
+        let waited = now.saturating_sub(taken.at).saturating_mul(1000) / taken.ahead.max(1);
+        if self.cost(now).is_some_and(|cost| waited > cost) {
+            self.measure(waited.min(*COST_NS.end()), now);
         }
     }
 

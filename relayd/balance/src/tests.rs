@@ -189,6 +189,22 @@ fn a_stall_shows_before_any_answer_and_a_peak_fades() {
 }
 
 #[test]
+fn one_that_was_given_up_waiting_for_is_known_to_be_slow() {
+    let (usual, mut silent) = (measured(S / 10), measured(S / 10));
+    let taken = silent.enter(&SHORT, None, S);
+    silent.leave(taken, None, 6 * S);
+    let now = 6 * S;
+    let members = [member("a", &usual, now), member("b", &silent, now)];
+    assert_eq!(counts(Policy::LeastLoad, &members, &Question::default(), 100), [100, 0]);
+    // One that was given up at once says nothing.
+    let mut hasty = measured(S / 10);
+    let taken = hasty.enter(&SHORT, None, S);
+    let before = hasty.load(S).cost_ns;
+    hasty.leave(taken, None, S + 1);
+    assert_eq!(hasty.load(S).cost_ns, before);
+}
+
+#[test]
 fn a_full_cache_is_avoided_while_what_the_engine_says_is_fresh() {
     let (mut full, other) = (measured(S / 10), measured(S / 10));
     full.engine_load(EngineLoad { running: 0, waiting: 0, kv_milli: 990, at: S });

@@ -8,6 +8,7 @@
 mod amount;
 mod declared;
 mod deployment;
+mod execution;
 mod fault;
 mod gpu;
 mod host;
@@ -24,6 +25,7 @@ mod tokenizer;
 pub use amount::{AmountError, NCR_PER_CREDIT, Ncr};
 pub use declared::DeclaredGpu;
 pub use deployment::INSTANCES_MAX;
+pub use execution::{COPIES_MAX, Execution, ExecutionError};
 pub use fault::{Code, Fault, FieldError, Loc};
 pub use gpu::{
     CARDS_MAX, Card, CardProcess, CardReading, CardState, CudaVersion, Driver, Gpus, PROCESSES_MAX,

@@ -61,6 +61,7 @@ pub(super) const TABLE: &[(&str, Access)] = &[
     ("/relay.admin.v1.ModelsService/GetModel", Least(Viewer)),
     ("/relay.admin.v1.ModelsService/ListModels", Least(Viewer)),
     ("/relay.admin.v1.ModelsService/ListTiers", Least(Viewer)),
+    ("/relay.admin.v1.ModelsService/SetModelExecution", Least(Operator)),
     ("/relay.admin.v1.ModelsService/SetModelPolicy", Least(Operator)),
     ("/relay.admin.v1.OperatorsService/CreateOperator", Least(Admin)),
     ("/relay.admin.v1.OperatorsService/ListOperators", Least(Admin)),

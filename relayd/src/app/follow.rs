@@ -1,15 +1,15 @@
 //! Keeps rooms that may not know one another in step: the catalogue's backends run in the fleet,
 //! and what happens in the fleet becomes an event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::balance::Policy;
 use crate::catalogue::{self, Catalogue, CatalogueSnapshot};
 use crate::domain::{BackendId, ModelName, Ncr, ProviderId, Source, TokenizerSource};
 use crate::engines::{AgentAddress, Engine, EngineKind, EngineSpec};
@@ -17,6 +17,7 @@ use crate::events::{EventKind, Events, Severity};
 use crate::fleet::{
     BackendSpec, Fleet, FleetEvent, Intake, Record, ServedModel, Standing, Trust, What,
 };
+use crate::inference::{EXECUTION_SETTING, Inference};
 use crate::routing::{POLICY_SETTING, Router};
 use crate::store::{Counter, IntakeRow, ProviderLimits, Store, StoreError};
 use crate::tokenizer::{Tokenizers, Wanted};
@@ -124,46 +125,63 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// Time between two looks at whether a model's policy was changed, here or elsewhere.
-const POLICIES_EVERY: Duration = Duration::from_millis(500);
+/// Time between two looks at whether the settings of a model were changed, here or elsewhere.
+const SETTINGS_EVERY: Duration = Duration::from_millis(500);
 
-/// Has the router choose by the policies that are stored, now and at every change, until `stop`.
-pub(super) async fn policies(store: Store, router: Router, stop: CancellationToken) {
+/// Has requests routed and run as the settings of their models say, now and at every change, until
+/// `stop`.
+pub(super) async fn settings(
+    store: Store,
+    router: Router,
+    inference: Inference,
+    stop: CancellationToken,
+) {
     let mut seen = None;
     loop {
-        match policies_once(&store, &router, seen).await {
+        match settings_once(&store, &router, &inference, seen).await {
             Ok(counter) => seen = Some(counter),
-            Err(error) => tracing::debug!(%error, "policies cannot be read now"),
+            Err(error) => tracing::debug!(%error, "settings cannot be read now"),
         }
         tokio::select! {
-            () = tokio::time::sleep(POLICIES_EVERY) => {}
+            () = tokio::time::sleep(SETTINGS_EVERY) => {}
             () = stop.cancelled() => return,
         }
     }
 }
 
-async fn policies_once(
+async fn settings_once(
     store: &Store,
     router: &Router,
+    inference: &Inference,
     seen: Option<i64>,
 ) -> Result<i64, StoreError> {
     // The counter first: a change while they are read is read once more.
     let counter = store.counter(Counter::Settings).await?;
     if seen != Some(counter) {
-        let stored = store.settings(POLICY_SETTING).await?;
-        let known = stored.iter().filter_map(|(model, set)| {
-            let read = (model.parse::<ModelName>().ok()?, set.value.parse::<Policy>().ok());
-            match read {
-                (model, Some(policy)) => Some((model, policy)),
-                (model, None) => {
-                    tracing::error!(%model, policy = set.value, "a stored policy is not known to this build");
-                    None
-                }
-            }
-        });
-        router.set_policies(known.collect());
+        router.set_policies(of_models(store, POLICY_SETTING).await?);
+        inference.set_executions(of_models(store, EXECUTION_SETTING).await?);
     }
     Ok(counter)
+}
+
+/// The settings whose keys begin so, by model. One that this build does not know counts as not set.
+async fn of_models<T: FromStr>(
+    store: &Store,
+    prefix: &str,
+) -> Result<HashMap<ModelName, T>, StoreError> {
+    let stored = store.settings(prefix).await?;
+    let known = stored.iter().filter_map(|(model, set)| {
+        let read = (model.parse::<ModelName>().ok()?, set.value.parse::<T>());
+        match read {
+            (model, Ok(value)) => Some((model, value)),
+            (model, Err(_)) => {
+                let (key, value) = (prefix, &set.value);
+                tracing::error!(key, %model, value, "a stored setting is not known to this build");
+                None
+            }
+        }
+    });
+    Ok(known.collect())
 }
 
 /// The models whose rows name a tokenizer, with the engine where that is one of the operator's own.

@@ -196,8 +196,9 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
     tasks.spawn("catalogue", Weight::Critical, done(catalogue.watch(stop.clone())));
     tasks.spawn("providers", Weight::Critical, done(providers.follow(stop.clone())));
     tasks.spawn("identity", Weight::Critical, done(identity.watch(stop.clone())));
-    let policies = follow::policies(parts.store.clone(), router.clone(), stop.clone());
-    tasks.spawn("policies", Weight::Critical, done(policies));
+    let inference = parts.inference.clone();
+    let settings = follow::settings(parts.store.clone(), router.clone(), inference, stop.clone());
+    tasks.spawn("settings", Weight::Critical, done(settings));
     let (probing, routing) = (stop.clone(), stop.clone());
     tasks.spawn("probes", Weight::Critical, done(async move { fleet.run(probing).await }));
     tasks.spawn("router", Weight::Critical, done(async move { router.run(routing).await }));

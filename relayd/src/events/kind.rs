@@ -101,6 +101,8 @@ pub enum EventKind {
     CatalogueApplied,
     /// Another policy chooses among a model's backends.
     ModelPolicy,
+    /// A model's requests run on more or fewer backends.
+    ModelExecution,
     /// An operator was made.
     OperatorCreated,
     /// An operator's token was withdrawn.
@@ -127,7 +129,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -176,6 +178,7 @@ impl EventKind {
         Self::KeyToppedUp,
         Self::CatalogueApplied,
         Self::ModelPolicy,
+        Self::ModelExecution,
         Self::OperatorCreated,
         Self::OperatorRevoked,
         Self::RateLimited,
@@ -241,6 +244,7 @@ impl EventKind {
             Self::KeyToppedUp => "key.topped_up",
             Self::CatalogueApplied => "catalogue.applied",
             Self::ModelPolicy => "model.policy_changed",
+            Self::ModelExecution => "model.execution_changed",
             Self::OperatorCreated => "operator.created",
             Self::OperatorRevoked => "operator.revoked",
             Self::RateLimited => "rate.limited",

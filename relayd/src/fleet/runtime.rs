@@ -299,6 +299,13 @@ impl Runtime {
         inner.distance = Some(inner.distance.map_or(took, |old| took.min(old + old / 10)));
     }
 
+    /// Within what time 95 of 100 recent first bytes came; none before at least so many did.
+    pub(crate) fn late_after(&self, least: u64) -> Option<Duration> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        (inner.ttft.len(now) >= least).then(|| inner.ttft.quantile(0.95, now)).flatten()
+    }
+
     /// A request begins to run. The caller has checked the bound on how many may.
     pub(crate) fn enter(&self, now: Instant) -> Ticket {
         self.running.fetch_add(1, Ordering::SeqCst);

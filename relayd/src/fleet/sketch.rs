@@ -65,6 +65,12 @@ impl Sketch {
         Some(Duration::from_secs_f64(middle / 1000.0))
     }
 
+    /// How many recent times it knows.
+    pub(crate) fn len(&mut self, at: Instant) -> u64 {
+        self.turn(at);
+        self.now.iter().chain(&self.before).map(|count| u64::from(*count)).sum()
+    }
+
     /// The moving average.
     pub(crate) fn average(&self) -> Option<Duration> {
         self.ewma_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0))

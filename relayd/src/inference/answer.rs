@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::count::Read;
 use super::dispatch::engine_error;
-use super::driver::Task;
 use super::own::Heard;
+use super::task::Task;
 use crate::domain::Meters;
 use crate::engines::EngineError;
 use crate::fleet::Trust;
-use crate::wire::{self, Dialect, Finish};
+use crate::wire::{self, Dialect, Finish, Transcript};
 
 /// A whole answer in the client's format.
 pub(super) struct Whole {
@@ -23,6 +23,16 @@ pub(super) struct Whole {
     pub(super) finish: Finish,
     /// What came from a provider, whose own counts are not billed.
     pub(super) provided: Option<Provided>,
+    /// Its words, where it is to be compared and did not come from a provider.
+    words: Option<Transcript>,
+}
+
+impl Whole {
+    /// What it says, where that was kept.
+    pub(super) fn transcript(&self) -> Option<&Transcript> {
+        let provided = self.provided.as_ref().map(|provided| &provided.heard.transcript);
+        provided.or(self.words.as_ref())
+    }
 }
 
 /// A provider's answer as it came.
@@ -67,13 +77,15 @@ pub(super) fn read(
         out_bytes: answer.out_bytes,
         ..Read::default()
     };
-    let provided = match trust {
-        Trust::Own | Trust::Commercial => None,
+    let words = || wire::transcript(dialect, body).map_err(engine_error);
+    let (provided, words) = match trust {
+        Trust::Own | Trust::Commercial if task.compares() => (None, Some(words()?)),
+        Trust::Own | Trust::Commercial => (None, None),
         Trust::Provider => {
-            let transcript = wire::transcript(dialect, body).map_err(engine_error)?;
+            let transcript = words()?;
             let heard = Heard { transcript, claim: answer.usage };
-            Some(Provided { heard, dialect, raw: body.clone() })
+            (Some(Provided { heard, dialect, raw: body.clone() }), None)
         }
     };
-    Ok(Whole { body: answer.body, read, finish: answer.finish, provided })
+    Ok(Whole { body: answer.body, read, finish: answer.finish, provided, words })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Inner;
-use super::driver::Task;
 use super::stream::Ended;
+use super::task::Task;
 use crate::domain::ProviderId;
 use crate::engines::{Blame, EngineError};
 use crate::fleet::{Backend, Conduct, Ending, Note, mark};
@@ -17,6 +17,13 @@ pub(super) fn failed(conduct: &Conduct, backend: &Backend, error: &EngineError) 
         && let Some(provider) = backend.provider()
     {
         conduct.note(provider, failure());
+    }
+}
+
+/// It answered otherwise than enough others did who were asked the same.
+pub(super) fn differed(conduct: &Conduct, backend: &Backend) {
+    if let Some(provider) = backend.provider() {
+        conduct.note(provider, Note { ending: Ending::Differed, ..failure() });
     }
 }
 

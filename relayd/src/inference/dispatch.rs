@@ -9,7 +9,7 @@ use tracing::{Instrument as _, Span};
 
 use super::Inner;
 use super::answer::{self, Whole};
-use super::driver::Task;
+use super::task::Task;
 use super::{conduct, stages};
 use crate::domain::{BackendId, Code, Fault, FieldError};
 use crate::engines::{Blame, ChatCall, EngineError, Reply, ReplyStream, Retry, Timed};
@@ -34,6 +34,9 @@ pub(super) struct Begun {
     pub(super) attempt: u32,
     /// When the request was sent to this backend.
     pub(super) sent: Instant,
+    /// Time to its first content and from there to its end, where it was read to its end before it
+    /// was chosen.
+    pub(super) measured: Option<(Duration, Duration)>,
     /// What came.
     pub(super) body: Body,
 }
@@ -83,25 +86,18 @@ pub(super) async fn dispatch(
         let trying = attempt_on(inner, task, &assignment, &permit, &span, fresh);
         let tried = trying.instrument(span.clone()).await;
         let error = match tried {
-            Ok(body) => return Ok(Begun { assignment, permit, attempt, sent, body }),
+            Ok(body) => {
+                let measured = None;
+                return Ok(Begun { assignment, permit, attempt, sent, measured, body });
+            }
             Err(Miss::Engine(error)) => error,
             Err(Miss::Inexpressible(fields)) => {
-                permit.report(Outcome::Cancelled);
-                let (fault, backend) = (Fault::validation(fields), Some(backend));
-                return Err(Failure { fault, blame: Some(Blame::Client), backend, attempt });
+                return Err(inexpressible(fields, backend, attempt));
             }
         };
         trace::failed(&span, error.code.as_str());
         drop(span);
-        tracing::info!(
-            request_id = %task.request_id,
-            backend = %backend,
-            attempt,
-            code = error.code.as_str(),
-            status = error.status,
-            cause = error.cause,
-            "the backend did not answer"
-        );
+        tell(task, &backend, attempt, &error);
         let scope = &task.offer.scope;
         let may =
             error.retry != Retry::Never && attempt < ATTEMPTS_MAX && inner.router.may_retry(scope);
@@ -111,19 +107,11 @@ pub(super) async fn dispatch(
             (attempt, fresh) = (attempt + 1, true);
             continue;
         }
-        permit.report(outcome_of(&error));
-        conduct::failed(&inner.conduct, permit.backend(), &error);
+        let failure = count_miss(inner, task, &permit, &assignment, attempt, &error);
         drop(permit);
-        inner.rollouts.observed(&scope.model, &assignment, sample_of(&error));
-        excluded.push(backend.clone());
-        let failure = |error: &EngineError| Failure {
-            fault: error.fault(),
-            blame: Some(error.blame),
-            backend: Some(backend.clone()),
-            attempt,
-        };
+        excluded.push(backend);
         if !may {
-            return Err(failure(&error));
+            return Err(failure);
         }
         live.queued();
         if let Some(running) = assignment.fallback() {
@@ -135,11 +123,77 @@ pub(super) async fn dispatch(
         permit = match inner.router.admit(&ask).await {
             Ok(permit) => permit,
             // There is nowhere else: the first failure is the better answer.
-            Err(_) => return Err(failure(&error)),
+            Err(_) => return Err(failure),
         };
         metrics::counter!(names::FAILOVERS).increment(1);
         attempt += 1;
     }
+}
+
+/// One attempt that is not made again elsewhere: of a request that runs elsewhere as well.
+pub(super) async fn once(
+    inner: &Inner,
+    task: &Task,
+    (permit, assignment): (Permit, Assignment),
+    attempt: u32,
+) -> Result<Begun, Failure> {
+    let backend = permit.backend().id().clone();
+    let sent = Instant::now();
+    let span = stages::dispatch(task, &backend, attempt);
+    let trying = attempt_on(inner, task, &assignment, &permit, &span, false);
+    match trying.instrument(span.clone()).await {
+        Ok(body) => Ok(Begun { assignment, permit, attempt, sent, measured: None, body }),
+        Err(Miss::Inexpressible(fields)) => Err(inexpressible(fields, backend, attempt)),
+        Err(Miss::Engine(error)) => {
+            trace::failed(&span, error.code.as_str());
+            Err(missed(inner, task, &permit, &assignment, attempt, &error))
+        }
+    }
+}
+
+/// An attempt brought no answer: told to whom it concerns. What the caller would be told.
+pub(super) fn missed(
+    inner: &Inner,
+    task: &Task,
+    permit: &Permit,
+    assignment: &Assignment,
+    attempt: u32,
+    error: &EngineError,
+) -> Failure {
+    tell(task, permit.backend().id(), attempt, error);
+    count_miss(inner, task, permit, assignment, attempt, error)
+}
+
+fn tell(task: &Task, backend: &BackendId, attempt: u32, error: &EngineError) {
+    tracing::info!(
+        request_id = %task.request_id,
+        backend = %backend,
+        attempt,
+        code = error.code.as_str(),
+        status = error.status,
+        cause = error.cause,
+        "the backend did not answer"
+    );
+}
+
+fn count_miss(
+    inner: &Inner,
+    task: &Task,
+    permit: &Permit,
+    assignment: &Assignment,
+    attempt: u32,
+    error: &EngineError,
+) -> Failure {
+    permit.report(outcome_of(error));
+    conduct::failed(&inner.conduct, permit.backend(), error);
+    inner.rollouts.observed(&task.offer.scope.model, assignment, sample_of(error));
+    let backend = Some(permit.backend().id().clone());
+    Failure { fault: error.fault(), blame: Some(error.blame), backend, attempt }
+}
+
+fn inexpressible(fields: Vec<FieldError>, backend: BackendId, attempt: u32) -> Failure {
+    let (fault, backend) = (Fault::validation(fields), Some(backend));
+    Failure { fault, blame: Some(Blame::Client), backend, attempt }
 }
 
 /// What the caller is told when no backend could be had.
@@ -201,12 +255,13 @@ pub(super) async fn attempt_on(
     let started = Instant::now();
     match backend.engine.chat(call).await? {
         Reply::Whole(body) => {
-            Ok(Body::Whole(Box::new(answer::read(task, dialect, &body, backend.spec.trust)?)))
+            let trust = backend.spec.trust;
+            Ok(Body::Whole(Box::new(answer::read(task, dialect, &body, trust)?)))
         }
         Reply::Stream(stream) => {
             let translator = match backend.spec.trust {
-                Trust::Own | Trust::Commercial => task.translator(dialect),
-                Trust::Provider => task.translator(dialect).transcribed(),
+                Trust::Own | Trust::Commercial if !task.compares() => task.translator(dialect),
+                _ => task.translator(dialect).transcribed(),
             };
             let mut translator = Box::new(translator);
             let mut upstream = Box::new(Timed::new(stream, inner.bounds.idle, task.until));

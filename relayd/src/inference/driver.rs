@@ -1,54 +1,28 @@
 //! The driver of one request: it owns hold, upstream and settlement, and ends each exactly once.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use super::client::Client;
 use super::count::{self, Count};
 use super::dispatch::{self, Begun, Body, Failure};
-use super::plan::{Ceiling, Size, Window};
-use super::profile::Profile;
-use super::{Call, Inner, Reply, answer, conduct, own, shadow, stages, stream};
-use crate::catalogue::Offer;
-use crate::domain::{BackendId, Code, Fault, Meter, Meters, Ncr, ProviderId, RequestId};
+use super::plan::Window;
+use super::task::{Task, left, millis, now_ms};
+use super::{Call, Inner, Reply, answer, conduct, contest, own, shadow, stages, stream};
+use crate::domain::{BackendId, Code, Execution, Fault, Meter, Meters, Ncr, ProviderId};
 use crate::engines::Blame;
 use crate::fleet::{Outcome, Trust};
-use crate::identity::Principal;
 use crate::ledger::{self, CountSource, Usage, UsageStatus};
 use crate::metering::{Hold, HoldSpec, Settled};
 use crate::observe::{self, End, LiveRequest, NewRequest};
 use crate::rollouts::{Assignment, SampleEnd};
 use crate::routing::{Permit, Refusal};
-use crate::telemetry::{names, trace::TraceContext};
-use crate::wire::{ChatRequest, Dialect, Stamp, Timing, Translator};
-
-/// What a request is, unchanging from its first step to its last.
-pub(super) struct Task {
-    pub(super) principal: Principal,
-    pub(super) request_id: RequestId,
-    pub(super) request: ChatRequest,
-    pub(super) offer: Arc<Offer>,
-    pub(super) trace: TraceContext,
-    pub(super) span: tracing::Span,
-    pub(super) ceiling: Ceiling,
-    /// What routing is told.
-    pub(super) profile: Profile,
-    /// When it must be over.
-    pub(super) until: Instant,
-    /// The revision that it is for.
-    pub(super) assignment: Assignment,
-    /// What decided that.
-    pub(super) key: Box<[u8]>,
-    began: Instant,
-    created_ms: i64,
-    task_id: String,
-}
+use crate::telemetry::names;
 
 /// How a request ended, before it is settled.
 pub(super) struct Ending {
@@ -72,40 +46,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(inner: Arc<Inner>, call: Call) -> Self {
-        let model = &call.offer.model;
-        let size = Size {
-            context_tokens: model.context_tokens,
-            template_tokens: model.template_overhead_tokens,
-            default_output: model.max_output_default,
-        };
-        let request = &call.request;
-        let ceiling =
-            Ceiling::of(size, request.prompt_bytes(), request.output_cap(), request.choices());
-        let span = stages::chat(
-            &call.request_id.to_string(),
-            &call.offer.scope.to_string(),
-            &call.offer.scope.model.to_string(),
-            request.stream(),
-        );
-        let began = Instant::now();
-        let profile = Profile::of(&call, &ceiling);
-        let key = call.session.unwrap_or_else(|| (*call.request_id.uuid().as_bytes()).into());
-        let task = Task {
-            assignment: inner.rollouts.assign(&call.offer.scope.model, &key),
-            key,
-            until: began + inner.bounds.total,
-            began,
-            created_ms: now_ms(),
-            task_id: format!("{}:{}", call.offer.scope.mode, Uuid::new_v4()),
-            principal: call.principal,
-            request_id: call.request_id,
-            request: call.request,
-            offer: call.offer,
-            trace: call.trace,
-            span,
-            ceiling,
-            profile,
-        };
+        let task = Task::new(&inner, call);
         Self { inner, task }
     }
 
@@ -125,9 +66,10 @@ impl Driver {
                 return;
             }
         };
-        let Begun { assignment, permit, attempt, sent, body } = begun;
+        let Begun { assignment, permit, attempt, sent, measured, body } = begun;
         let (backend, provider) = (permit.backend().id().clone(), permit.backend().provider());
-        let (ttft, first) = (sent.elapsed(), self.task.began.elapsed());
+        let ttft = measured.map_or_else(|| sent.elapsed(), |(ttft, _)| ttft);
+        let first = self.task.began.elapsed();
         live.first_byte();
         permit.first_byte(ttft);
         let model = self.task.model_label();
@@ -164,7 +106,11 @@ impl Driver {
             }
         };
         // An answer that came whole was generated until it came.
-        let generating = if self.task.request.stream() { sent.elapsed() - ttft } else { ttft };
+        let generating = match measured {
+            Some((_, generating)) if self.task.request.stream() => generating,
+            None if self.task.request.stream() => sent.elapsed().saturating_sub(ttft),
+            _ => ttft,
+        };
         let sample = ended.sample(ttft, generating);
         if let Some(provider) = &provider {
             conduct::ended(&self.inner, &self.task, &assignment, provider, &ended, ttft);
@@ -240,7 +186,10 @@ impl Driver {
                 }
             }
         };
-        if held.is_none() && !(may_overlap && place.0.backend().spec.trust == Trust::Own) {
+        // A copy may go to a provider, who is asked for nothing that is not paid for.
+        let alone = self.task.execution == Execution::Single;
+        let own = place.0.backend().spec.trust == Trust::Own;
+        if held.is_none() && !(may_overlap && own && alone) {
             held = Some((&mut pending).await.map_err(refused)?);
         }
         let late = |fault| {
@@ -248,7 +197,7 @@ impl Driver {
             refused(fault)
         };
         shadow::copy(&self.inner, &self.task);
-        let dispatched = dispatch::dispatch(&self.inner, &self.task, live, place);
+        let dispatched = contest::run(&self.inner, &self.task, live, place);
         tokio::pin!(dispatched);
         let answer = loop {
             tokio::select! {
@@ -386,7 +335,8 @@ impl Driver {
     }
 
     fn window(&self) -> Window {
-        if self.task.request.stream() {
+        // What is compared is read whole before any of it is shown.
+        if self.task.request.stream() && !self.task.compares() {
             Window::first(&self.task.ceiling, self.inner.bounds.window_tokens)
         } else {
             Window::whole(&self.task.ceiling)
@@ -499,79 +449,6 @@ impl Driver {
     }
 }
 
-impl Task {
-    /// The same request once more, for nobody: with its own id, and no part of the caller's trace.
-    pub(super) fn copied(&self) -> Self {
-        Self {
-            principal: self.principal.clone(),
-            request_id: RequestId::new(Uuid::now_v7()),
-            request: self.request.clone(),
-            offer: Arc::clone(&self.offer),
-            trace: TraceContext::default(),
-            span: tracing::Span::none(),
-            ceiling: self.ceiling,
-            profile: self.profile,
-            until: self.until,
-            assignment: self.assignment.clone(),
-            key: self.key.clone(),
-            began: self.began,
-            created_ms: self.created_ms,
-            task_id: String::new(),
-        }
-    }
-
-    /// What is left of the request's time.
-    pub(super) fn left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
-    }
-
-    /// A count cut down to what the request was allowed to use.
-    pub(super) fn capped(&self, counted: Count) -> Count {
-        let (meters, cut) = count::cap(counted.meters, self.ceiling.input, self.ceiling.output());
-        if cut {
-            tracing::warn!(reported = ?counted.meters, billed = ?meters, "the engine reports more than it was allowed");
-        }
-        Count { meters, ..counted }
-    }
-
-    /// Until when it may wait for a backend.
-    pub(super) fn queue_until(&self, inner: &Inner) -> Instant {
-        self.until.min(Instant::now() + inner.bounds.queue)
-    }
-
-    /// What is written into every answer.
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp {
-            model: self.offer.scope.model.to_string(),
-            task_id: self.task_id.clone(),
-            mode: self.offer.scope.mode,
-            request_id: self.request_id.to_string(),
-            created: self.created_ms / 1000,
-        }
-    }
-
-    pub(super) fn translator(&self, dialect: Dialect) -> Translator {
-        let usage = self.request.include_usage();
-        Translator::new(self.request.surface(), dialect, self.stamp(), usage)
-    }
-
-    /// How long the parts of an answer took, whose first content came `first` after the start.
-    pub(super) fn timing(&self, first: Duration) -> Timing {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let total = self.began.elapsed();
-        Timing {
-            total_ns: nanos(total),
-            load_ns: 0,
-            prompt_ns: nanos(first),
-            eval_ns: nanos(total.saturating_sub(first)),
-        }
-    }
-
-    fn model_label(&self) -> String {
-        self.offer.scope.model.to_string()
-    }
-}
-
 /// A request that did not begin, with its hold if one was committed.
 struct Refused {
     hold: Option<Hold>,
@@ -579,21 +456,13 @@ struct Refused {
 }
 
 impl Failure {
+    /// What should not happen.
+    pub(super) fn internal() -> Self {
+        Self::early(Fault::internal())
+    }
+
     /// Before any backend was reached.
     fn early(fault: Fault) -> Self {
         Self { fault, blame: None, backend: None, attempt: 0 }
     }
-}
-
-/// The caller went away.
-pub(super) fn left() -> Fault {
-    Fault::new(Code::Cancelled, "the caller went away")
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }

@@ -8,6 +8,7 @@
 //! Invariants:
 //! - nothing the engine answered is handed out before the hold that covers it is committed;
 //! - after the first content there is no retry, before it at most one, on another backend;
+//! - however many backends a request runs on, it is charged once, for the answer handed out;
 //! - what an independent provider answered is counted by us, never by its own word;
 //! - a driver settles or voids its hold exactly once, whatever happens to the client, the engine
 //!   or the process's wish to stop;
@@ -17,19 +18,24 @@ mod answer;
 mod canary;
 mod client;
 mod conduct;
+mod contest;
 mod count;
 mod dispatch;
 mod driver;
 mod own;
 mod plan;
 mod profile;
+mod quorum;
 mod shadow;
 mod stages;
 mod stream;
+mod task;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::balance::Class;
 use crate::catalogue::Offer;
-use crate::domain::{Code, Fault, RequestId};
+use crate::domain::{Code, Execution, Fault, ModelName, RequestId};
 use crate::fleet::{Conduct, Providers};
 use crate::identity::Principal;
 use crate::metering::Metering;
@@ -52,6 +58,9 @@ use driver::Driver;
 
 /// Frames that wait for a client at most; the engine is not read while they do.
 pub const FRAMES_MAX: usize = 32;
+
+/// What the stored keys of how models' requests are run begin with; the model's name follows.
+pub const EXECUTION_SETTING: &str = "inference.execution.";
 
 /// Time and size bounds of one request.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +124,8 @@ struct Inner {
     tokenizers: Tokenizers,
     conduct: Conduct,
     bounds: Bounds,
+    /// How models' requests are run, where not on one backend.
+    executions: ArcSwap<HashMap<ModelName, Execution>>,
     /// Copies for new revisions: owned here, ended when no new request is taken.
     shadows: TaskTracker,
     shadow_places: Arc<Semaphore>,
@@ -147,6 +158,7 @@ impl Inference {
             tokenizers,
             conduct,
             bounds,
+            executions: ArcSwap::default(),
             drivers: TaskTracker::new(),
             closing: CancellationToken::new(),
             ending: CancellationToken::new(),
@@ -170,6 +182,11 @@ impl Inference {
         self.0.drivers.spawn(driver.run(head));
         // The driver always answers, unless it panicked.
         answer.await.unwrap_or_else(|_| Err(Fault::internal()))
+    }
+
+    /// Runs models' requests so from now on, and those of every other model on one backend.
+    pub fn set_executions(&self, executions: HashMap<ModelName, Execution>) {
+        self.0.executions.store(Arc::new(executions));
     }
 
     /// Asks the canary prompts of rollouts until stopped. One such task a process.
@@ -201,6 +218,12 @@ impl Inference {
             self.0.ending.cancel();
             self.0.drivers.wait().await;
         }
+    }
+}
+
+impl Inner {
+    fn execution(&self, model: &ModelName) -> Execution {
+        self.executions.load().get(model).copied().unwrap_or_default()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::Inner;
 use super::count::{self, Count, Read};
-use super::driver::Task;
+use super::task::Task;
 use crate::domain::Meters;
 use crate::ledger::{Claimed, CountSource};
 use crate::wire::Transcript;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Call;
-use super::driver::Task;
 use super::plan::Ceiling;
+use super::task::Task;
 use crate::balance::{Class, Demand, Hasher};
 use crate::domain::{BackendId, Scope};
 use crate::identity::Principal;

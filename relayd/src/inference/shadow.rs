@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::Inner;
 use super::count::{self, Read};
 use super::dispatch::{self, Body, Miss, outcome_of};
-use super::driver::Task;
+use super::task::Task;
 use crate::balance::Class;
 use crate::domain::{CanaryPrompt, Mode, ModelName, RequestId, RolloutId, Scope, Source};
 use crate::engines::{ChatCall, Reply};

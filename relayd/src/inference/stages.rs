@@ -4,7 +4,8 @@
 
 use tracing::Span;
 
-use super::driver::{Ending, Task};
+use super::driver::Ending;
+use super::task::Task;
 use crate::domain::BackendId;
 use crate::ledger::UsageStatus;
 use crate::telemetry::{REQUEST_TARGET, trace};

@@ -11,9 +11,9 @@ use super::Inner;
 use super::client::Client;
 use super::count::{self, Count, Read};
 use super::dispatch::{engine_error, outcome_of};
-use super::driver::{Task, left};
 use super::own::Heard;
 use super::plan::{self, Window};
+use super::task::{Task, left};
 use crate::domain::{Code, Fault, Ncr};
 use crate::engines::{Blame, EngineError, ReplyStream, Timed};
 use crate::fleet::Outcome;
@@ -252,7 +252,8 @@ impl Relay<'_> {
         let count = self.read(complete);
         let seen = self.translator.seen();
         let claim = seen.usage.or(seen.running);
-        let heard = self.translator.take_transcript().map(|transcript| Heard { transcript, claim });
+        let words = self.translator.take_transcript().filter(|_| self.provided);
+        let heard = words.map(|transcript| Heard { transcript, claim });
         let waited = self.waited;
         Ended { heard, waited, ..self.stopped(stop, count) }
     }

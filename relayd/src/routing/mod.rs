@@ -18,6 +18,7 @@ mod ask;
 mod budget;
 mod choose;
 mod gauges;
+mod hedge;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ use crate::telemetry::names;
 
 pub use ask::Ask;
 use ask::{Claim, Wants};
-use budget::RetryBudget;
+use budget::Budgets;
 use choose::{has_room, survey};
 use gauges::{Gauges, micros};
 use queue::{Full, Grant, Queue};
@@ -94,7 +95,7 @@ struct Desk {
     gauges: Gauges,
     queue: Queue,
     /// One for each scope that was asked for and is still served.
-    budgets: HashMap<Scope, RetryBudget>,
+    budgets: HashMap<Scope, Budgets>,
 }
 
 /// The right to run one request on one backend.
@@ -113,6 +114,8 @@ struct Running {
     /// The time to the first byte was counted.
     first_byte: bool,
     outcome: Outcome,
+    /// The place was given back already.
+    over: bool,
 }
 
 /// One place in the queue, given up when dropped.
@@ -176,7 +179,7 @@ impl Router {
     /// the first.
     #[must_use]
     pub fn may_retry(&self, scope: &Scope) -> bool {
-        self.shared.desk().budgets.get_mut(scope).is_some_and(RetryBudget::may_retry)
+        self.shared.desk().budgets.get_mut(scope).is_some_and(|budgets| budgets.retries.may_spend())
     }
 
     /// Serves those who wait when health, breakers or the set of backends change. One such task a
@@ -199,7 +202,7 @@ impl Router {
     }
 
     async fn admit_or_wait(&self, ask: &Ask<'_>) -> Result<Grant, Refusal> {
-        let (rank, answer) = match self.attempt(ask)? {
+        let (rank, answer) = match self.attempt(ask, true)? {
             Attempt::Granted(grant) => return Ok(grant),
             Attempt::Waits(rank, answer) => (rank, answer),
         };
@@ -213,7 +216,8 @@ impl Router {
         }
     }
 
-    fn attempt(&self, ask: &Ask<'_>) -> Result<Attempt, Refusal> {
+    /// Takes a place, or one in the queue if it may wait.
+    fn attempt(&self, ask: &Ask<'_>, may_wait: bool) -> Result<Attempt, Refusal> {
         let snapshot = self.shared.fleet.snapshot();
         let (wants, claim) = (ask.wants(), ask.claim());
         if wants.pool(&snapshot).next().is_none() {
@@ -229,7 +233,7 @@ impl Router {
             let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
             let Some(backend) = desk.gauges.choose(&free, &ask.scope.model, &claim, now) else {
                 let on = found.wait_for();
-                if on.is_empty() {
+                if on.is_empty() || !may_wait {
                     return Err(Refusal::NoBackend);
                 }
                 let (sender, receiver) = oneshot::channel();
@@ -254,7 +258,14 @@ impl Router {
             shared: Arc::clone(&self.shared),
             backend,
             waited,
-            state: Mutex::new(Running { ticket, taken, claim, first_byte: false, outcome }),
+            state: Mutex::new(Running {
+                ticket,
+                taken,
+                claim,
+                first_byte: false,
+                outcome,
+                over: false,
+            }),
         }
     }
 }
@@ -314,7 +325,7 @@ impl Shared {
     /// Gives a place back and serves who waits for it.
     fn release(&self, backend: &Backend, running: &Running) {
         let mut desk = self.desk();
-        let Running { ticket, taken, claim, first_byte, outcome } = running;
+        let Running { ticket, taken, claim, first_byte, outcome, .. } = running;
         backend.runtime.leave(*ticket, outcome, *first_byte);
         desk.gauges.leave(backend.id(), *taken, claim, outcome, Instant::now());
         if desk.queue.is_wanted(backend.id()) {
@@ -326,7 +337,7 @@ impl Shared {
 impl Desk {
     fn count_request(&mut self, scope: &Scope) {
         match self.budgets.get_mut(scope) {
-            Some(budget) => budget.request(),
+            Some(budgets) => budgets.request(),
             None => self.budgets.entry(scope.clone()).or_default().request(),
         }
     }
@@ -430,6 +441,16 @@ impl Permit {
         self.state().outcome = outcome;
     }
 
+    /// The request has ended so, and its place is given back before the permit is dropped. What is
+    /// reported from here on says nothing any more.
+    pub fn end(&self, outcome: Outcome) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.over, true) {
+            state.outcome = outcome;
+            self.shared.release(&self.backend, &state);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, Running> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -438,7 +459,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.shared.release(&self.backend, state);
+        if !state.over {
+            self.shared.release(&self.backend, state);
+        }
     }
 }
 
@@ -451,7 +474,7 @@ impl Drop for Place<'_> {
         {
             let Grant { backend, ticket, taken, claim } = grant;
             let outcome = Outcome::Cancelled;
-            let unused = Running { ticket, taken, claim, first_byte: false, outcome };
+            let unused = Running { ticket, taken, claim, first_byte: false, outcome, over: false };
             self.shared.release(&backend, &unused);
         }
     }

@@ -36,6 +36,10 @@ pub const BACKEND_UP: &str = "relay_backend_up";
 pub const BREAKER: &str = "relay_breaker_state";
 /// Requests sent to another backend before their first byte.
 pub const FAILOVERS: &str = "relay_failovers_total";
+/// Copies of requests sent to further backends; label `execution`.
+pub const COPIES: &str = "relay_request_copies_total";
+/// Requests whose copies were answered too differently for a quorum.
+pub const DISAGREED: &str = "relay_quorum_failures_total";
 /// Requests sent again to the same backend on a fresh connection, because it had closed the kept one.
 pub const RECONNECTS: &str = "relay_reconnects_total";
 /// Time from a hold's request to its commit.
@@ -162,6 +166,11 @@ pub(super) fn describe() {
         "Requests sent again on a fresh connection, the kept one having been closed"
     );
     describe_counter!(FAILOVERS, "Requests sent to another backend before their first byte");
+    describe_counter!(COPIES, "Copies of requests sent to further backends");
+    describe_counter!(
+        DISAGREED,
+        "Requests whose copies were answered too differently for a quorum"
+    );
     describe_histogram!(HOLD, Unit::Seconds, "Time from a hold's request to its commit");
     describe_histogram!(SETTLE, Unit::Seconds, "Time from a settlement's request to its commit");
     describe_histogram!(BATCH_SIZE, "Commands in one ledger commit");

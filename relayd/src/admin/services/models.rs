@@ -12,9 +12,10 @@ use crate::admin::error::status;
 use crate::admin::{convert, page};
 use crate::balance::{Policy, UnknownPolicy};
 use crate::catalogue::{Catalogue, Listing};
-use crate::domain::{Code, Fault, FieldError};
+use crate::domain::{Code, Execution, ExecutionError, Fault, FieldError};
 use crate::events::EventKind;
 use crate::fleet::{Fleet, StateWord};
+use crate::inference::EXECUTION_SETTING;
 use crate::routing::POLICY_SETTING;
 use crate::store::{Change, Setting, Store};
 
@@ -25,8 +26,11 @@ pub(in crate::admin) struct Models {
     pub(in crate::admin) changes: Changes,
 }
 
-/// The policies that were set, by model.
-type Policies = BTreeMap<String, Setting>;
+/// What was set of each model.
+struct Set {
+    policies: BTreeMap<String, Setting>,
+    executions: BTreeMap<String, Setting>,
+}
 
 #[tonic::async_trait]
 impl ModelsService for Models {
@@ -45,8 +49,8 @@ impl ModelsService for Models {
         });
         let (rows, next_page_token) =
             page::cut(matching, &asked, |listing| listing.model.name.as_str());
-        let policies = self.policies().await.map_err(|fault| status(&fault))?;
-        let models = rows.into_iter().map(|listing| self.shown(listing, &policies)).collect();
+        let set = self.set().await.map_err(|fault| status(&fault))?;
+        let models = rows.into_iter().map(|listing| self.shown(listing, &set)).collect();
         Ok(Response::new(proto::ListModelsResponse { models, next_page_token }))
     }
 
@@ -67,6 +71,15 @@ impl ModelsService for Models {
         answer.map(Response::new).map_err(|fault| status(&fault))
     }
 
+    async fn set_model_execution(
+        &self,
+        request: Request<proto::SetModelExecutionRequest>,
+    ) -> Result<Response<proto::Model>, Status> {
+        let (caller, request) = split(request)?;
+        let answer = self.set_execution(&caller, request).await;
+        answer.map(Response::new).map_err(|fault| status(&fault))
+    }
+
     async fn list_tiers(
         &self,
         _: Request<proto::ListTiersRequest>,
@@ -78,15 +91,18 @@ impl ModelsService for Models {
 }
 
 impl Models {
-    async fn policies(&self) -> Result<Policies, Fault> {
-        Ok(self.store.settings(POLICY_SETTING).await?)
+    async fn set(&self) -> Result<Set, Fault> {
+        Ok(Set {
+            policies: self.store.settings(POLICY_SETTING).await?,
+            executions: self.store.settings(EXECUTION_SETTING).await?,
+        })
     }
 
     async fn get(&self, name: &str) -> Result<proto::Model, Fault> {
-        let policies = self.policies().await?;
+        let set = self.set().await?;
         let snapshot = self.catalogue.snapshot();
         let none = || Fault::new(Code::ModelNotFound, "there is no model of that name");
-        Ok(self.shown(snapshot.listing(name).ok_or_else(none)?, &policies))
+        Ok(self.shown(snapshot.listing(name).ok_or_else(none)?, &set))
     }
 
     async fn set_policy(
@@ -109,21 +125,57 @@ impl Models {
             policy_version: before.policy_version + 1,
             ..before.clone()
         };
-        let write = Change::PutSetting {
-            key: format!("{POLICY_SETTING}{model}"),
-            value: policy.to_string(),
-            expected: Some(wish.expected),
-        };
-        let trail = wish.act.record(Some(&before), Some(&after));
-        self.store.write(vec![write], Some(trail)).await?;
+        let key = format!("{POLICY_SETTING}{model}");
+        self.put(&wish, key, policy.to_string(), (&before, &after)).await?;
         let text = format!("{model} is routed by {policy}");
         self.changes.tell(EventKind::ModelPolicy, &wish, &text);
         Ok(after)
     }
 
-    fn shown(&self, listing: &Listing, policies: &Policies) -> proto::Model {
+    async fn set_execution(
+        &self,
+        caller: &Caller,
+        request: proto::SetModelExecutionRequest,
+    ) -> Result<proto::Model, Fault> {
+        const ACTION: &str = "ModelsService/SetModelExecution";
+        let proto::SetModelExecutionRequest { change, model, execution } = request;
+        let wish = Wish::new(caller, change, ACTION, &model, Reason::Free)?;
+        if let Some(made) = self.changes.answered(&wish).await? {
+            return Ok(made);
+        }
+        let execution: Execution = execution.parse().map_err(|unknown: ExecutionError| {
+            Fault::validation(vec![FieldError::body("execution", "enum", unknown.to_string())])
+        })?;
+        let before = self.get(&model).await?;
+        let after = proto::Model {
+            execution: execution.to_string(),
+            execution_version: before.execution_version + 1,
+            ..before.clone()
+        };
+        let key = format!("{EXECUTION_SETTING}{model}");
+        self.put(&wish, key, execution.to_string(), (&before, &after)).await?;
+        let text = format!("a request for {model} runs as {execution}");
+        self.changes.tell(EventKind::ModelExecution, &wish, &text);
+        Ok(after)
+    }
+
+    async fn put(
+        &self,
+        wish: &Wish,
+        key: String,
+        value: String,
+        (before, after): (&proto::Model, &proto::Model),
+    ) -> Result<(), Fault> {
+        let write = Change::PutSetting { key, value, expected: Some(wish.expected) };
+        let trail = wish.act.record(Some(before), Some(after));
+        self.store.write(vec![write], Some(trail)).await?;
+        Ok(())
+    }
+
+    fn shown(&self, listing: &Listing, set: &Set) -> proto::Model {
         let model = &listing.model;
-        let policy = policies.get(model.name.as_str());
+        let policy = set.policies.get(model.name.as_str());
+        let execution = set.executions.get(model.name.as_str());
         let fleet = self.fleet.snapshot();
         let serving: Vec<_> =
             fleet.backends().filter(|backend| backend.upstream(&model.name).is_some()).collect();
@@ -142,6 +194,9 @@ impl Models {
             version: model.version,
             policy: policy.map_or_else(|| Policy::default().to_string(), |set| set.value.clone()),
             policy_version: policy.map_or(0, |set| set.version),
+            execution: execution
+                .map_or_else(|| Execution::default().to_string(), |set| set.value.clone()),
+            execution_version: execution.map_or(0, |set| set.version),
         }
     }
 }

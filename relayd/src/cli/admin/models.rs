@@ -57,6 +57,21 @@ pub(super) enum ModelsVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Run each of its requests on more than one backend, from now on.
+    ///
+    /// single: on one. hedge: on a second one as well when a stream's first content is late, for one
+    /// request in twenty at most. race:3: on three providers' at once, the first content is heard.
+    /// quorum:3:2: on three, answered when two agree; for requests with a temperature of 0, others
+    /// are hedged. A request is charged once, whatever it runs on.
+    #[command(verbatim_doc_comment)]
+    Execution {
+        /// The model's name.
+        model: String,
+        /// single, hedge, race:N or quorum:N:M.
+        execution: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,6 +105,19 @@ pub(super) async fn run(link: &Link, verb: ModelsVerb, show: &mut Show) -> Resul
                 let (change, model, policy) = (Some(change), model.clone(), policy.clone());
                 let request = proto::SetModelPolicyRequest { change, model, policy };
                 client.clone().set_model_policy(request).await
+            })
+            .await?;
+            show.one(&made, detail)
+        }
+        ModelsVerb::Execution { model, execution, change } => {
+            let read = async || {
+                let request = proto::GetModelRequest { name: model.clone() };
+                Ok(client.clone().get_model(request).await?.into_inner().execution_version)
+            };
+            let made = change::update(link, &change, read, async |change| {
+                let (change, model, execution) = (Some(change), model.clone(), execution.clone());
+                let request = proto::SetModelExecutionRequest { change, model, execution };
+                client.clone().set_model_execution(request).await
             })
             .await?;
             show.one(&made, detail)
@@ -149,6 +177,7 @@ fn detail(model: &proto::Model) -> String {
             format!("{} up of: {}", model.backends_up, or_dash(&model.backends.join(", "))),
         ),
         ("policy", model.policy.clone()),
+        ("execution", model.execution.clone()),
         ("version", model.version.to_string()),
     ]);
     for price in &model.prices {

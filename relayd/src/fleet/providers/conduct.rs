@@ -48,6 +48,8 @@ pub enum Ending {
     Answered,
     /// The provider failed it, or cut the answer short.
     Failed,
+    /// It was answered to the end, and otherwise than enough others answered it.
+    Differed,
 }
 
 /// One request that a provider had.
@@ -192,9 +194,16 @@ fn identity(Canary { model, likeness }: &Canary) -> Option<Finding> {
 fn judge(note: &Note, pace: Pace, remembered: &mut Remembered) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut say = |dimension, wrong| found.push(Finding { dimension, wrong });
-    if note.ending == Ending::Failed {
-        say(Dimension::Availability, Some("failed a request or cut its answer".to_owned()));
-        return found;
+    match note.ending {
+        Ending::Answered => {}
+        Ending::Failed => {
+            say(Dimension::Availability, Some("failed a request or cut its answer".to_owned()));
+            return found;
+        }
+        Ending::Differed => {
+            say(Dimension::Identity, Some("answered otherwise than a quorum did".to_owned()));
+            return found;
+        }
     }
     say(Dimension::Availability, None);
     say(Dimension::Latency, slow(note, pace));
@@ -287,6 +296,8 @@ mod tests {
     fn each_way_to_cheat_has_its_side() {
         let failed = Note { ending: Ending::Failed, ..note(3) };
         assert_eq!(wrong(&failed), [Dimension::Availability]);
+        let alone = Note { ending: Ending::Differed, ..note(3) };
+        assert_eq!(wrong(&alone), [Dimension::Identity]);
         let late = Note { first: Some(Duration::from_secs(3)), ..note(40) };
         assert_eq!(wrong(&late), [Dimension::Latency]);
         let drip = Note { generating: Duration::from_secs(20), ..note(40) };

@@ -1,6 +1,7 @@
 //! Admission over fleets without engines, with a paused clock.
 
 mod churn;
+mod copies;
 mod sharing;
 
 use std::collections::HashMap;

@@ -282,6 +282,16 @@ impl ChatRequest {
         report.errors.or((body, report.notes))
     }
 
+    /// Whether the caller leaves nothing to chance: he says a temperature of 0 and wants one answer.
+    #[must_use]
+    pub fn is_greedy(&self) -> bool {
+        let temperature = match self.surface.dialect() {
+            Dialect::Ollama => self.get("options").and_then(|options| options.get("temperature")),
+            Dialect::Openai | Dialect::Anthropic => self.get("temperature"),
+        };
+        self.choices() == 1 && temperature.and_then(Raw::number) == Some(0.0)
+    }
+
     /// The defaults that the caller left open. What is said as `null` is said.
     fn left_open(&self, defaults: Defaults) -> Defaults {
         let text = self.read().text;

@@ -165,6 +165,12 @@ impl Translator {
         self
     }
 
+    /// The text that is kept, if any was asked for.
+    #[must_use]
+    pub const fn transcript(&self) -> Option<&Transcript> {
+        self.flow.transcript.as_ref()
+    }
+
     /// The text that was kept, if any was asked for.
     pub fn take_transcript(&mut self) -> Option<Transcript> {
         self.flow.transcript.take()

@@ -1,0 +1,221 @@
+//! One request on several backends: hedged, raced, or answered by a quorum; and always charged once.
+
+use relay_tests::scripted::{MODEL, Script, Scripted};
+use relay_tests::{Account, Agent, Caller, DEV_TIER, Relay, RelayOptions, Route, eventually};
+use serde_json::Value;
+
+use crate::start::tokens;
+
+/// Takes a stream, begins it and says nothing.
+const SILENT: Script = Script::HangAfter(0);
+
+/// A Relay over engines, and a customer with ten dollars.
+struct World {
+    relay: Relay,
+    engines: Vec<Scripted>,
+    account: Account,
+    began: i64,
+}
+
+impl World {
+    fn start(scripts: &[Script]) -> Self {
+        let start = |script: &Script| Scripted::counting(script.clone()).unwrap();
+        let engines: Vec<Scripted> = scripts.iter().map(start).collect();
+        let urls: Vec<&str> = engines.iter().map(|engine| engine.url.as_str()).collect();
+        let relay = RelayOptions::over(&urls).start().unwrap();
+        let account = relay.account(DEV_TIER, "10").unwrap();
+        let began = relay.balance(&account).unwrap();
+        Self { relay, engines, account, began }
+    }
+
+    /// Has requests run so, and waits until a probe request shows that they do.
+    async fn executes(&self, execution: &str) {
+        let set = self.relay.admin(&["models", "execution", MODEL, execution]).unwrap();
+        assert_eq!((&set["execution"], &set["execution_version"]), (&execution.into(), &1.into()));
+        // Longer than the time between two looks at the settings.
+        tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    }
+
+    fn caller(&self) -> Caller {
+        self.relay.caller(&self.account)
+    }
+
+    fn requests(&self) -> Vec<u64> {
+        self.engines.iter().map(Scripted::requests).collect()
+    }
+
+    /// Every request was charged for one answer, none for its copies.
+    async fn charged_once(&self, requests: usize) {
+        let settled = self.relay.settled(&self.account, requests).await.unwrap();
+        assert_eq!(settled.len(), requests);
+        self.relay.check_charges(&self.account, self.began, &settled).unwrap();
+        self.relay.audit().unwrap();
+    }
+
+    async fn copies(&self) -> u64 {
+        let metrics = Caller::at(&self.relay.ready.ops_url).get("/metrics").await.unwrap().text;
+        let lines = metrics.lines().filter(|line| line.starts_with("relay_request_copies_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+}
+
+/// A question that leaves nothing to chance.
+fn greedy(number: u32, stream: bool) -> Value {
+    let mut body = Route::Openai.body(MODEL, 64, stream);
+    body["messages"][0]["content"] = format!("Which city? ({number})").into();
+    body["temperature"] = 0.into();
+    body
+}
+
+async fn streamed(caller: &Caller, body: &Value) -> anyhow::Result<String> {
+    caller.stream(Route::Openai, body).await?.rest().await
+}
+
+#[tokio::test]
+async fn a_late_stream_is_sent_twice_and_charged_once() {
+    let world = World::start(&[tokens(3), tokens(3)]);
+    let relay = &world.relay;
+    relay.admin(&["models", "policy", MODEL, "round-robin"]).unwrap();
+    world.executes("hedge").await;
+    let caller = world.caller();
+    // One in twenty may be sent twice, and it is known what is late: each answered twenty times.
+    let usual = Route::Openai.body(MODEL, 8, true);
+    for _ in 0..50 {
+        assert!(streamed(&caller, &usual).await.unwrap().contains("[DONE]"));
+    }
+    // Nothing was later than usual by much, but some were: it is spent sparingly.
+    let early = world.copies().await;
+    assert!(early <= 2, "{early} of 50");
+    for _ in early..2 {
+        for _ in 0..20 {
+            assert!(streamed(&caller, &usual).await.unwrap().contains("[DONE]"));
+        }
+    }
+    let asked = 50 + usize::try_from(2 - early).unwrap() * 20;
+    let before = (world.engines[0].cancelled(), world.requests()[1], world.copies().await);
+    world.engines[0].then(SILENT);
+    // One after another: one of two goes to whom nothing comes from.
+    for _ in 0..2 {
+        assert!(streamed(&caller, &usual).await.unwrap().contains("[DONE]"));
+    }
+    assert_eq!(world.requests()[1], before.1 + 2, "both were answered by the other");
+    assert_eq!(world.copies().await, before.2 + 1);
+    eventually("the late copy to be cancelled", async || {
+        Ok((world.engines[0].cancelled() > before.0).then_some(()))
+    })
+    .await
+    .unwrap();
+    world.charged_once(asked + 2).await;
+}
+
+#[tokio::test]
+async fn a_race_is_won_by_who_has_content_first_and_the_others_are_free() {
+    let world = World::start(&[tokens(3), SILENT, SILENT, tokens(3)]);
+    world.executes("race:4").await;
+    let caller = world.caller();
+    for _ in 0..5 {
+        let text = streamed(&caller, &Route::Openai.body(MODEL, 8, true)).await.unwrap();
+        assert!(text.matches("word").count() == 3 && text.contains("[DONE]"), "{text}");
+    }
+    eventually("the silent ones to be cancelled, and no place to be held", async || {
+        let silent = &world.engines[1..3];
+        let all = world.relay.admin(&["backends", "list"])?;
+        let mut running = all["backends"].as_array().unwrap().iter().map(|one| &one["running"]);
+        let cancelled = silent.iter().all(|engine| engine.cancelled() >= 1);
+        Ok((cancelled && running.all(|running| *running == 0)).then_some(()))
+    })
+    .await
+    .unwrap();
+    // Who fails has not won, whether he is asked first or last.
+    for engine in &world.engines[1..] {
+        engine.then(Script::Refuse(500, r#"{"error":{"message":"out of memory"}}"#));
+    }
+    let whole = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 8, false)).await.unwrap();
+    assert_eq!(whole.status, 200, "{}", whole.text);
+    world.charged_once(6).await;
+    assert!(world.copies().await >= 15);
+}
+
+#[tokio::test]
+async fn a_quorum_answers_what_enough_agree_about_and_nothing_else() {
+    let (paris, lyon) = (Script::Says("Paris"), Script::Says("Lyon"));
+    let world = World::start(&[lyon.clone(), paris.clone(), paris.clone()]);
+    world.executes("quorum:3:2").await;
+    let caller = world.caller();
+    for number in 0..6 {
+        let answer = caller.chat(Route::Openai, &greedy(number, false)).await.unwrap();
+        let said = answer.json()["choices"][0]["message"]["content"].clone();
+        assert_eq!((answer.status, said), (200, "Paris".into()), "{}", answer.text);
+    }
+    for number in 6..9 {
+        let text = streamed(&caller, &greedy(number, true)).await.unwrap();
+        assert!(
+            text.contains("Paris") && text.contains("[DONE]") && !text.contains("Lyon"),
+            "{text}"
+        );
+    }
+    world.charged_once(9).await;
+    // Without a quorum nobody is answered, and nothing is charged.
+    world.engines[1].then(Script::Says("Marseille"));
+    let balance = world.relay.balance(&world.account).unwrap();
+    let none = caller.chat(Route::Openai, &greedy(10, false)).await.unwrap();
+    assert_eq!(none.status, 502, "{}", none.text);
+    assert!(none.text.contains("fewer than 2 providers"), "{}", none.text);
+    let none = caller.chat(Route::Openai, &greedy(11, true)).await.unwrap();
+    assert_eq!(none.status, 502, "{}", none.text);
+    world.charged_once(11).await;
+    assert_eq!(world.relay.balance(&world.account).unwrap(), balance);
+    // What is left to chance is not compared.
+    let before: u64 = world.requests().iter().sum();
+    let free = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 8, false)).await.unwrap();
+    assert_eq!(free.status, 200, "{}", free.text);
+    assert_eq!(world.requests().iter().sum::<u64>(), before + 1);
+    let wrong = world.relay.admin(&["models", "execution", MODEL, "quorum:4:2"]).unwrap_err();
+    assert!(wrong.to_string().contains("more than half"), "{wrong}");
+    let told = world.relay.admin(&["events", "list", "--subject", MODEL]).unwrap();
+    assert!(told.to_string().contains("model.execution_changed"), "{told}");
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_otherwise_than_a_quorum_is_found_out() {
+    let paris = Script::Says("Paris is the capital");
+    let world = World::start(&[tokens(3), tokens(3)]);
+    let theirs = Scripted::counting(tokens(3)).unwrap();
+    let agent = Agent::start(&world.relay, "gpu-1", &[&theirs.url]).unwrap();
+    let found = || world.relay.admin(&["providers", "show", &agent.provider]);
+    let until = async |what: &str, is: &dyn Fn(&Value) -> bool| {
+        eventually(what, async || Ok(found().ok().filter(|found| is(found)))).await.unwrap()
+    };
+    until("a person to decide", &|found| found["state"] == "pending").await;
+    world.relay.admin(&["providers", "approve", &agent.provider]).unwrap();
+    eventually("its backend to serve", async || {
+        let all = world.relay.admin(&["backends", "list"])?;
+        let mut all = all["backends"].as_array().unwrap().iter();
+        Ok(all.any(|one| one["provider_id"] != "" && one["state"] == "up").then_some(()))
+    })
+    .await
+    .unwrap();
+    world.executes("quorum:3:3").await;
+    world.engines.iter().for_each(|engine| engine.then(paris.clone()));
+    theirs.then(paris.clone());
+    let caller = world.caller();
+    let agreed = caller.chat(Route::Openai, &greedy(0, false)).await.unwrap();
+    assert_eq!(agreed.status, 200, "all three agree: {}", agreed.text);
+    let set = world.relay.admin(&["models", "execution", MODEL, "quorum:3:2"]).unwrap();
+    assert_eq!(set["execution_version"], 2);
+    theirs.then(Script::Says("Lyon"));
+    let mut asked = 0;
+    let caught = loop {
+        asked += 1;
+        assert!(asked <= 40, "not caught: {}", found().unwrap());
+        let _ = caller.chat(Route::Openai, &greedy(asked, false)).await.unwrap();
+        let found = found().unwrap();
+        if found["reputation"]["standing"] != "good" {
+            break found;
+        }
+    };
+    println!("caught after {asked} answers");
+    let step = &caught["reputation"]["steps"][0];
+    assert_eq!(step["score"], "identity", "{caught}");
+    assert!(caught.to_string().contains("otherwise than a quorum"), "{caught}");
+}
