@@ -1,7 +1,7 @@
 //! Backends under an operator's hand: bounded queues, cordon, drain.
 
 use relay_tests::scripted::{MODEL, Script, Scripted};
-use relay_tests::{Caller, Relay, RelayOptions, Route, eventually};
+use relay_tests::{Caller, DEV_TIER, Relay, RelayOptions, Route, eventually};
 use serde_json::Value;
 use tokio::time::Duration;
 
@@ -168,4 +168,62 @@ async fn a_cordon_turns_traffic_away_and_a_drain_says_when_it_is_empty() {
     relay.admin(&["backends", "cordon", &second]).unwrap();
     let nobody = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, false)).await.unwrap();
     assert!(matches!(nobody.status, 502 | 503), "{}", nobody.text);
+}
+
+#[tokio::test]
+async fn a_drain_with_a_bound_ends_what_outlives_it_and_says_how_much() {
+    let gap = Duration::from_millis(20);
+    let one = Scripted::start(Script::Tokens { count: 4000, gap }).unwrap();
+    let two = Scripted::start(tokens(3)).unwrap();
+    let relay = RelayOptions::over(&[&one.url, &two.url]).start().unwrap();
+    let account = relay.account(DEV_TIER, "5").unwrap();
+    let (caller, began) = (relay.caller(&account), relay.balance(&account).unwrap());
+    let list = relay.admin(&["backends", "list"]).unwrap();
+    let named = |url: &str| {
+        let rows = list["backends"].as_array().unwrap();
+        rows.iter().find(|row| row["base_url"] == url).unwrap()["backend_id"].clone()
+    };
+    let (first, second) = (named(&one.url), named(&two.url));
+    let (first, second) = (first.as_str().unwrap(), second.as_str().unwrap());
+    relay.admin(&["backends", "cordon", second]).unwrap();
+    let mut stream =
+        caller.stream(Route::Openai, &Route::Openai.body(MODEL, 4096, true)).await.unwrap();
+    stream.until("word", 1).await.unwrap();
+    // A second one has been taken and nothing of it was shown: it can still go elsewhere.
+    one.then(Script::HangAfter(0));
+    let waiting = caller.clone();
+    let waiting = tokio::spawn(async move {
+        waiting.chat(Route::Openai, &Route::Openai.body(MODEL, 8, true)).await.unwrap()
+    });
+    eventually("both to run", async || Ok((backend(&relay, first)["running"] == 2).then_some(())))
+        .await
+        .unwrap();
+    relay.admin(&["backends", "uncordon", second]).unwrap();
+    let drain = ["backends", "drain", first, "--within", "1", "--reason", "driver update"];
+    let shown = relay.admin(&drain).unwrap();
+    assert!(shown["drain_until_ms"].as_i64().unwrap() > 0, "{shown}");
+    let cut = stream.rest().await.unwrap();
+    assert!(cut.contains("taken out of service") && !cut.contains("[DONE]"), "{cut}");
+    let elsewhere = waiting.await.unwrap();
+    assert!(elsewhere.status == 200 && elsewhere.text.contains("[DONE]"), "{}", elsewhere.text);
+    eventually("the drain to end", async || {
+        Ok((backend(&relay, first)["state"] == "drained").then_some(()))
+    })
+    .await
+    .unwrap();
+    eventually("the event", async || {
+        let events = relay.admin(&["events", "list", "--subject", first])?.to_string();
+        Ok((events.contains("backend.cut") && events.contains("2 of them")).then_some(()))
+    })
+    .await
+    .unwrap();
+    // What was shown is paid for, and nothing else.
+    let settled = relay.settled(&account, 2).await.unwrap();
+    relay.check_charges(&account, began, &settled).unwrap();
+    let back = relay.admin(&["backends", "uncordon", first]).unwrap();
+    assert_eq!(back["drain_until_ms"], 0);
+    one.then(tokens(1));
+    relay.admin(&["backends", "cordon", second]).unwrap();
+    let answer = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, true)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }

@@ -115,6 +115,45 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
     relay.admin(&["providers", "scale", &id, "1"]).unwrap();
     serving(&relay, &agent, 1).await;
 
+    // A revision of the model runs on the deployment, on as many instances as it has; the first one
+    // that is made keeps how the model was served before.
+    let missing = relay.admin(&["rollouts", "revise", &model, "--deployment", "dep_0000"]);
+    assert!(missing.unwrap_err().to_string().contains("deployment"));
+    let made = relay.admin(&["rollouts", "revise", &model, "--deployment", &id]).unwrap();
+    assert_eq!((&made["number"], &made["deployment_id"]), (&2.into(), &id.as_str().into()));
+    relay.admin(&["rollouts", "start", &model, "2", "--reason", "its own machine"]).unwrap();
+    for _ in 0..5 {
+        relay.admin(&["rollouts", "advance", &model]).unwrap();
+    }
+    let shown = relay.admin(&["rollouts", "show", &model]).unwrap();
+    let served = (&shown["live_revision"], &shown["targets"], &shown["targets_up"]);
+    assert_eq!(served, (&2.into(), &1.into(), &1.into()), "{shown}");
+    for backend in all["backends"].as_array().unwrap() {
+        let name = backend["backend_id"].as_str().unwrap();
+        let _ = relay.admin(&["backends", "uncordon", name]);
+    }
+    let others = || {
+        let all = relay.admin(&["backends", "list"]).unwrap();
+        let asked = all["backends"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|backend| backend["deployment_id"] != id.as_str());
+        asked.map(|backend| backend["requests"].as_u64().unwrap()).sum::<u64>()
+    };
+    let before = others();
+    relay.admin(&["providers", "scale", &id, "2"]).unwrap();
+    serving(&relay, &agent, 2).await;
+    for _ in 0..6 {
+        let answer = caller.chat(Route::Openai, &Route::Openai.body(&model, 4, false)).await;
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    assert_eq!(others(), before, "whoever else lists the model gets nothing");
+    let shown = relay.admin(&["rollouts", "show", &model]).unwrap();
+    assert_eq!(shown["targets_up"], 2, "an instance more is one of the revision");
+    relay.admin(&["providers", "scale", &id, "1"]).unwrap();
+    serving(&relay, &agent, 1).await;
+
     // The agent dies and its children with it; what is wanted runs again once it is back.
     agent.kill();
     eventually("the instance to be gone", async || {

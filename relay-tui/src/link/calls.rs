@@ -94,7 +94,7 @@ async fn send(wire: &Wire, sent: &Sent) -> Result<Outcome, Status> {
             wire.backends().uncordon_backend(timed(wire, ask)).await?;
         }
         Verb::Drain => {
-            let ask = proto::DrainBackendRequest { change, backend_id };
+            let ask = proto::DrainBackendRequest { change, backend_id, wait_ms: 0 };
             wire.backends().drain_backend(timed(wire, ask)).await?;
         }
         Verb::Weight(weight) => {

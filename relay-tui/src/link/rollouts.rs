@@ -22,6 +22,9 @@ const USUAL_GATES: proto::Gates = proto::Gates {
 /// Bytes of a file of canary prompts: more than the daemon takes.
 const CANARIES_MAX_BYTES: u64 = 1 << 20;
 
+/// What the ids of deployments begin with; no backend's name does.
+const DEPLOYMENT_PREFIX: &str = "dep_";
+
 /// A prompt of a file, as `relayd admin rollouts start --canaries` reads it.
 #[derive(Deserialize)]
 struct Canary {
@@ -93,11 +96,19 @@ pub(super) fn revise(
         backend_id: backend_id.clone(),
         upstream: upstream.clone(),
     };
+    // A deployment is named like a backend, and stands alone.
+    let (targets, deployment_id) = match draft.targets.as_slice() {
+        [(id, upstream)] if id.starts_with(DEPLOYMENT_PREFIX) && upstream.is_empty() => {
+            (Vec::new(), id.clone())
+        }
+        targets => (targets.iter().map(target).collect(), String::new()),
+    };
     proto::CreateRevisionRequest {
         change,
         model,
         note: draft.note.clone(),
-        targets: draft.targets.iter().map(target).collect(),
+        targets,
+        deployment_id,
         parameters: Some(proto::RevisionParameters {
             temperature_milli: draft.temperature_milli,
             top_p_milli: draft.top_p_milli,
@@ -124,10 +135,11 @@ pub(super) fn model(m: proto::ModelRollout) -> ModelRow {
 
 fn revision(r: &proto::Revision) -> Revision {
     let target = |t: &proto::RevisionTarget| (clean(&t.backend_id), clean(&t.upstream));
+    let deployed = (!r.deployment_id.is_empty()).then(|| (clean(&r.deployment_id), String::new()));
     Revision {
         number: r.number,
         note: clean(&r.note),
-        targets: r.targets.iter().map(target).collect(),
+        targets: r.targets.iter().map(target).chain(deployed).collect(),
         parameters: r.parameters.as_ref().map(parameters).unwrap_or_default(),
         created_by: clean(&r.created_by),
         created_at_ms: r.created_at_ms,

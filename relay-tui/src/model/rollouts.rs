@@ -74,12 +74,22 @@ pub(crate) struct ModelRow {
 pub(crate) struct Revision {
     pub(crate) number: u32,
     pub(crate) note: String,
-    /// Backend, and what its engine calls the model.
+    /// Backend, and what its engine calls the model; or a deployment, and nothing.
     pub(crate) targets: Vec<(String, String)>,
     /// What relayd says where the client said nothing, in words; empty for nothing.
     pub(crate) parameters: String,
     pub(crate) created_by: String,
     pub(crate) created_at_ms: i64,
+}
+
+impl Revision {
+    /// Each of its backends with its name for the model, or its deployment alone.
+    pub(crate) fn runs_on(&self) -> impl Iterator<Item = String> + '_ {
+        self.targets.iter().map(|(on, name)| match name.as_str() {
+            "" => on.clone(),
+            name => format!("{on}={name}"),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

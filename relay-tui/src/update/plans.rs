@@ -36,13 +36,8 @@ pub(super) fn revise(model: &mut Model) {
         })
         .collect();
     let live = row.revisions.iter().find(|revision| revision.number == row.live);
-    let targets = live.map_or_else(
-        || listed.join(","),
-        |live| {
-            let each = live.targets.iter().map(|(backend, name)| format!("{backend}={name}"));
-            each.collect::<Vec<_>>().join(",")
-        },
-    );
+    let targets =
+        live.map_or_else(|| listed.join(","), |live| live.runs_on().collect::<Vec<_>>().join(","));
     let known =
         if listed.is_empty() { "no backend lists it".to_owned() } else { listed.join(", ") };
     let lines = vec![
@@ -50,7 +45,7 @@ pub(super) fn revise(model: &mut Model) {
         "It gets no request before a rollout to it starts (n).".to_owned(),
     ];
     let fields = vec![
-        text("targets", "backend=its name there, ...", &targets),
+        text("targets", "backend=its name there, ..., or a deployment", &targets),
         text("note", "what it is, for people", ""),
         text("temp", "temperature 0 to 2, empty = not said", ""),
         text("top_p", "0 to 1, empty = not said", ""),

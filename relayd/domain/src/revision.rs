@@ -67,12 +67,13 @@ impl RevisionParameters {
     }
 }
 
-/// What is wrong with the targets and the note of a new revision.
+/// What is wrong with the targets and the note of a new revision. One that runs on a deployment
+/// has no targets by name.
 #[must_use]
-pub fn check_revision(targets: &[RevisionTarget], note: &str) -> Vec<FieldError> {
+pub fn check_revision(targets: &[RevisionTarget], deployed: bool, note: &str) -> Vec<FieldError> {
     let mut wrong = Vec::new();
-    if targets.is_empty() || targets.len() > TARGETS_MAX {
-        let text = format!("1 to {TARGETS_MAX} targets");
+    if deployed != targets.is_empty() || targets.len() > TARGETS_MAX {
+        let text = format!("1 to {TARGETS_MAX} targets, or a deployment");
         wrong.push(FieldError::body("targets", "out_of_range", text));
     }
     let mut seen = BTreeSet::new();
@@ -105,10 +106,12 @@ mod tests {
 
     #[test]
     fn a_revision_runs_somewhere_and_nowhere_twice() {
-        assert!(check_revision(&[target("a", "m"), target("b", "m")], "first").is_empty());
-        assert_eq!(check_revision(&[], "").len(), 1);
-        assert_eq!(check_revision(&[target("a", "m"), target("a", "n")], "").len(), 1);
-        assert_eq!(check_revision(&[target("a", "")], "two\nlines").len(), 2);
+        assert!(check_revision(&[target("a", "m"), target("b", "m")], false, "first").is_empty());
+        assert_eq!(check_revision(&[], false, "").len(), 1);
+        assert_eq!(check_revision(&[target("a", "m"), target("a", "n")], false, "").len(), 1);
+        assert_eq!(check_revision(&[target("a", "")], false, "two\nlines").len(), 2);
+        assert!(check_revision(&[], true, "").is_empty(), "whatever instances there are");
+        assert_eq!(check_revision(&[target("a", "m")], true, "").len(), 1, "not both");
     }
 
     #[test]

@@ -251,6 +251,8 @@ pub(super) fn backend(backend: &Backend) -> proto::Backend {
                 sources: served.sources.iter().map(ToString::to_string).collect(),
             })
             .collect(),
+        deployment_id: spec.deployment.clone(),
+        drain_until_ms: spec.drain_until_ms.unwrap_or(0),
         version: spec.version,
         probed_at_ms: view.probed_at.map_or(0, unix_ms),
     }

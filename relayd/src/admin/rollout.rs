@@ -6,7 +6,9 @@ use crate::domain::{
     CanaryPrompt, Gate, Gates, ModelName, RevisionParameters, RolloutPlan, RolloutState,
 };
 use crate::fleet::{Fleet, StateWord};
-use crate::rollouts::{Bins, Book, Current, GateResult, Rollouts, Sums, Traffic, Verdict};
+use crate::rollouts::{
+    Bins, Book, Current, GateResult, Revision, Rollouts, Sums, Traffic, Verdict,
+};
 use crate::store::{RevisionRow, RolloutNoteRow, RolloutRow};
 
 /// Most revisions of a model that are shown with it.
@@ -24,16 +26,13 @@ pub(super) fn model(
     let open = current.filter(|current| current.row.state.is_open());
     let known = book.revisions.get(model).map_or(&[][..], Vec::as_slice);
     let numbers = [live.map(|live| live.number), open.map(|open| open.row.to)];
-    let targets: Vec<_> = known
-        .iter()
-        .filter(|revision| numbers.contains(&Some(revision.number)))
-        .flat_map(|revision| revision.targets.iter().map(|target| &target.backend))
-        .collect();
+    let serves = known.iter().filter(|revision| numbers.contains(&Some(revision.number)));
+    let serves: Vec<_> = serves.map(Revision::new).collect();
     let snapshot = fleet.snapshot();
     let serving: Vec<_> = snapshot
         .backends()
         .filter(|backend| match live {
-            Some(_) => targets.contains(&backend.id()),
+            Some(_) => serves.iter().any(|revision| revision.backends.holds(backend)),
             None => backend.upstream(model).is_some(),
         })
         .collect();
@@ -68,6 +67,7 @@ pub(super) fn revision(row: &RevisionRow) -> proto::Revision {
             top_p_milli: row.parameters.top_p_milli,
             max_tokens: row.parameters.max_tokens,
         }),
+        deployment_id: row.deployment.clone(),
         created_by: row.created_by.clone(),
         created_at_ms: row.created_ms,
     }

@@ -116,6 +116,8 @@ pub(super) async fn apply(
                 IntakeRow::Cordoned => Intake::Cordoned,
                 IntakeRow::Draining => Intake::Draining,
             },
+            drain_until_ms: row.drain_until_ms,
+            deployment: row.deployment,
             version,
         });
     }
@@ -262,6 +264,13 @@ fn tell(events: &Events, FleetEvent { backend, what }: &FleetEvent) {
             EventKind::BackendDrained,
             Severity::Info,
             "is drained: nothing runs on it any more".to_owned(),
+        ),
+        What::Cut { running } => (
+            EventKind::BackendCut,
+            Severity::Warning,
+            format!(
+                "the drain's time is over: requests that still ran were ended, {running} of them"
+            ),
         ),
         What::Removed => (EventKind::BackendRemoved, Severity::Info, "removed".to_owned()),
         What::Up => (EventKind::BackendUp, Severity::Info, "serves".to_owned()),

@@ -125,5 +125,7 @@ pub(super) fn backend_row(spec: &BackendSpec) -> BackendRow {
         intake: IntakeRow::Open,
         credential_file: spec.credential_file.clone(),
         models: spec.models.iter().map(served).collect(),
+        deployment: String::new(),
+        drain_until_ms: None,
     }
 }

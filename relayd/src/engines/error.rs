@@ -136,6 +136,18 @@ impl EngineError {
         )
     }
 
+    /// The operator wants the backend empty. It did nothing wrong.
+    pub(crate) fn taken_away() -> Self {
+        Self {
+            blame: Blame::Relay,
+            ..Self::backend(
+                Code::ServiceUnavailable,
+                "the provider was taken out of service, please retry",
+                "the time of its drain is over",
+            )
+        }
+    }
+
     /// The engine stopped sending in the middle of an answer.
     pub(crate) fn idle() -> Self {
         Self {

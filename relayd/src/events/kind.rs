@@ -29,6 +29,8 @@ pub enum EventKind {
     BackendDraining,
     /// Nothing runs on a draining backend any more.
     BackendDrained,
+    /// What outlived the bound of a drain was ended.
+    BackendCut,
     /// A backend got another weight.
     BackendWeighted,
     /// A backend's breaker opened.
@@ -129,7 +131,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -142,6 +144,7 @@ impl EventKind {
         Self::BackendUncordoned,
         Self::BackendDraining,
         Self::BackendDrained,
+        Self::BackendCut,
         Self::BackendWeighted,
         Self::BreakerOpened,
         Self::BreakerClosed,
@@ -208,6 +211,7 @@ impl EventKind {
             Self::BackendUncordoned => "backend.uncordoned",
             Self::BackendDraining => "backend.draining",
             Self::BackendDrained => "backend.drained",
+            Self::BackendCut => "backend.cut",
             Self::BackendWeighted => "backend.weighted",
             Self::BreakerOpened => "breaker.opened",
             Self::BreakerClosed => "breaker.closed",

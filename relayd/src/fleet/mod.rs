@@ -9,6 +9,7 @@
 //! down exactly once for each time it went up.
 
 mod breaker;
+mod drain;
 mod gauges;
 mod health;
 mod notice;
@@ -42,8 +43,8 @@ pub use providers::{
 pub(crate) use runtime::Fitness;
 pub use runtime::{Health, LastError, Outcome, PROBES_TO_DOWN, Runtime, RuntimeView};
 pub use spec::{
-    ApplyError, Backend, BackendSpec, CONCURRENCY_MAX, Intake, QUEUE_MAX, ServedModel, Snapshot,
-    Trust, WEIGHT_MAX,
+    ApplyError, Backend, BackendSpec, CONCURRENCY_MAX, Intake, Members, QUEUE_MAX, ServedModel,
+    Snapshot, Trust, WEIGHT_MAX,
 };
 
 use crate::domain::{BackendId, ProviderId};
@@ -244,7 +245,8 @@ impl Fleet {
 
     /// Probes all backends and writes their gauges until stopped. One such task a fleet.
     pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(health::run(self, rand::random(), &stop), gauges::run(self, &stop));
+        let probing = health::run(self, rand::random(), &stop);
+        tokio::join!(probing, gauges::run(self, &stop), drain::run(self, &stop));
     }
 
     /// The place of a provider's connection; its engines are reached over what stands there.

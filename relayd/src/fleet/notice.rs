@@ -30,6 +30,11 @@ pub enum What {
     Described,
     /// It was being emptied, and nothing runs on it any more.
     Drained,
+    /// It was being emptied for as long as was allowed, and what still ran was ended.
+    Cut {
+        /// Requests that ran.
+        running: u32,
+    },
     /// It was removed.
     Removed,
     /// It began to serve.

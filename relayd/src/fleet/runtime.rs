@@ -125,6 +125,8 @@ pub struct Runtime {
     queued: AtomicU32,
     tokens_out: AtomicU64,
     pub(crate) emptied: Notify,
+    /// What runs is to end.
+    cut: Notify,
     pub(crate) probe_soon: Notify,
     inner: Mutex<Inner>,
 }
@@ -173,6 +175,7 @@ impl Runtime {
             queued: AtomicU32::new(0),
             tokens_out: AtomicU64::new(0),
             emptied: Notify::new(),
+            cut: Notify::new(),
             probe_soon: Notify::new(),
             inner: Mutex::new(Inner {
                 health: Health::Unknown,
@@ -369,6 +372,16 @@ impl Runtime {
         if self.running() == 0 && self.draining.swap(false, Ordering::SeqCst) {
             self.notices.tell(FleetEvent { backend: self.id.clone(), what: What::Drained });
         }
+    }
+
+    /// Ends what runs and waits for [`Self::ended`] now.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_waiters();
+    }
+
+    /// Resolves when the operator wants what runs here ended.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.cut.notified()
     }
 
     pub(crate) fn queue_changed(&self, joined: bool) {

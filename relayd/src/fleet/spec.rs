@@ -77,15 +77,37 @@ pub struct BackendSpec {
     pub trust: Trust,
     /// Whether it takes new requests.
     pub intake: Intake,
+    /// When a drain ends what still runs, milliseconds since the epoch; none lets it run to its end.
+    pub drain_until_ms: Option<i64>,
+    /// The deployment that it is an instance of; empty where it is none.
+    pub deployment: String,
     /// Version of its row, for changes that name the version they saw.
     pub version: u64,
+}
+
+/// The backends that a request is for, where not all that serve its model are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// These.
+    pub backends: Vec<BackendId>,
+    /// And whatever instances this deployment has.
+    pub deployment: Option<String>,
+}
+
+impl Members {
+    /// Whether a backend is one of them.
+    #[must_use]
+    pub fn holds(&self, backend: &Backend) -> bool {
+        self.backends.contains(backend.id())
+            || self.deployment.as_ref().is_some_and(|ours| *ours == backend.spec.deployment)
+    }
 }
 
 impl BackendSpec {
     /// Whether another differs at most in what operators do day by day: intake and weight.
     pub(crate) fn is_described_as(&self, other: &Self) -> bool {
-        let Self { intake, weight, version, .. } = other.clone();
-        Self { intake, weight, version, ..self.clone() } == *other
+        let Self { intake, drain_until_ms, weight, version, .. } = *other;
+        Self { intake, drain_until_ms, weight, version, ..self.clone() } == *other
     }
 }
 
@@ -107,7 +129,7 @@ pub struct Backend {
 pub(crate) type Pool = Arc<[Arc<Backend>]>;
 
 /// The same while it is put together.
-type Members = (Source, Vec<Arc<Backend>>);
+type Gathered = (Source, Vec<Arc<Backend>>);
 
 /// All backends at one moment. Never changes; a change makes a new one.
 #[derive(Debug, Default)]
@@ -205,7 +227,7 @@ impl Backend {
 
 impl Snapshot {
     pub(crate) fn new(backends: BTreeMap<BackendId, Arc<Backend>>) -> Self {
-        let mut members: HashMap<ModelName, Vec<Members>> = HashMap::new();
+        let mut members: HashMap<ModelName, Vec<Gathered>> = HashMap::new();
         for backend in backends.values() {
             for served in &backend.spec.models {
                 let pools = members.entry(served.model.clone()).or_default();
@@ -222,7 +244,7 @@ impl Snapshot {
                 }
             }
         }
-        let shared = |pools: Vec<Members>| {
+        let shared = |pools: Vec<Gathered>| {
             pools.into_iter().map(|(source, pool)| (source, pool.into())).collect()
         };
         let pools = members.into_iter().map(|(model, pools)| (model, shared(pools))).collect();

@@ -23,6 +23,8 @@ pub(crate) fn spec(id: &str) -> BackendSpec {
         weight: 100,
         trust: Trust::Own,
         intake: Intake::Open,
+        drain_until_ms: None,
+        deployment: String::new(),
         version: 1,
     }
 }

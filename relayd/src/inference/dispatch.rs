@@ -215,7 +215,23 @@ impl From<EngineError> for Miss {
     }
 }
 
+/// One attempt, until its first content or until the backend is to be empty.
 pub(super) async fn attempt_on(
+    inner: &Inner,
+    task: &Task,
+    assignment: &Assignment,
+    permit: &Permit,
+    span: &Span,
+    fresh: bool,
+) -> Result<Body, Miss> {
+    tokio::select! {
+        biased;
+        found = asked(inner, task, assignment, permit, span, fresh) => found,
+        () = permit.backend().runtime.ended() => Err(EngineError::taken_away().into()),
+    }
+}
+
+async fn asked(
     inner: &Inner,
     task: &Task,
     assignment: &Assignment,

@@ -90,6 +90,7 @@ impl Driver {
                     client: &mut client,
                     hold: &mut hold,
                     window,
+                    runtime: &permit.backend().runtime,
                     translator,
                     upstream,
                     provided,

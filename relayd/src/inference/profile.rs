@@ -9,6 +9,7 @@ use super::plan::Ceiling;
 use super::task::Task;
 use crate::balance::{Class, Demand, Hasher};
 use crate::domain::{BackendId, Scope};
+use crate::fleet::Members;
 use crate::identity::Principal;
 use crate::routing::Ask;
 use crate::wire::ChatRequest;
@@ -70,7 +71,7 @@ impl Task {
     /// What routing is asked: one of the backends `only`, none of `exclude`, until `deadline`.
     pub(super) fn ask<'a>(
         &'a self,
-        only: Option<&'a Arc<[BackendId]>>,
+        only: Option<&'a Arc<Members>>,
         exclude: &'a [BackendId],
         deadline: Instant,
     ) -> Ask<'a> {

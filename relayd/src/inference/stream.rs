@@ -16,7 +16,7 @@ use super::plan::{self, Window};
 use super::task::{Task, left};
 use crate::domain::{Code, Fault, Ncr};
 use crate::engines::{Blame, EngineError, ReplyStream, Timed};
-use crate::fleet::Outcome;
+use crate::fleet::{Outcome, Runtime};
 use crate::ledger::UsageStatus;
 use crate::metering::{Growth, Hold};
 use crate::observe::LiveRequest;
@@ -34,6 +34,8 @@ pub(super) struct Relay<'a> {
     pub(super) client: &'a mut Client,
     pub(super) hold: &'a mut Hold,
     pub(super) window: Window,
+    /// Where it runs.
+    pub(super) runtime: &'a Runtime,
     pub(super) translator: Box<Translator>,
     pub(super) upstream: Box<Timed<ReplyStream>>,
     /// Whether a provider answers, whose own counts are not billed.
@@ -163,6 +165,7 @@ impl Relay<'_> {
                 biased;
                 () = self.client.left() => return Stop::Left,
                 () = self.inner.ending.cancelled() => return Stop::Ending,
+                () = self.runtime.ended() => return Stop::Broken(EngineError::taken_away()),
                 grown = grown(&mut growing) => {
                     let (window, grown) = grown;
                     growing = None;

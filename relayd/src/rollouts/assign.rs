@@ -9,18 +9,17 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::{
-    ALL_PERMILLE, BackendId, ModelName, RevisionParameters, RevisionTarget, RolloutId,
-};
-use crate::store::Side;
+use crate::domain::{ALL_PERMILLE, BackendId, ModelName, RevisionParameters, RolloutId};
+use crate::fleet::Members;
+use crate::store::{RevisionRow, Side};
 
 /// How a model is served by one revision.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Revision {
     /// Its number.
     pub number: u32,
-    /// Its backends, by name.
-    pub backends: Arc<[BackendId]>,
+    /// The backends that it runs on.
+    pub backends: Arc<Members>,
     upstreams: HashMap<BackendId, String>,
     /// What is said to the engine where the client said nothing.
     pub parameters: RevisionParameters,
@@ -65,12 +64,17 @@ struct Assigned {
 impl Revision {
     /// A revision from its targets.
     #[must_use]
-    pub fn new(number: u32, targets: &[RevisionTarget], parameters: RevisionParameters) -> Self {
-        let mut backends: Vec<_> = targets.iter().map(|target| target.backend.clone()).collect();
+    pub fn new(row: &RevisionRow) -> Self {
+        let mut backends: Vec<_> = row.targets.iter().map(|on| on.backend.clone()).collect();
         backends.sort();
-        let upstreams =
-            targets.iter().map(|target| (target.backend.clone(), target.upstream.clone()));
-        Self { number, backends: backends.into(), upstreams: upstreams.collect(), parameters }
+        let deployment = (!row.deployment.is_empty()).then(|| row.deployment.clone());
+        let upstreams = row.targets.iter().map(|on| (on.backend.clone(), on.upstream.clone()));
+        Self {
+            number: row.number,
+            backends: Arc::new(Members { backends, deployment }),
+            upstreams: upstreams.collect(),
+            parameters: row.parameters,
+        }
     }
 }
 
@@ -96,7 +100,7 @@ impl Assignment {
 
     /// The backends that may serve the request; none is no bound.
     #[must_use]
-    pub fn backends(&self) -> Option<&Arc<[BackendId]>> {
+    pub fn backends(&self) -> Option<&Arc<Members>> {
         self.revision().map(|revision| &revision.backends)
     }
 
@@ -174,6 +178,7 @@ fn place(rollout: &RolloutId, what: &str, key: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::RevisionTarget;
 
     fn serving(rollout: &str, share: u16, shadow: u16) -> Arc<Serving> {
         let target = |backend: &str, upstream: &str| RevisionTarget {
@@ -181,7 +186,16 @@ mod tests {
             upstream: upstream.into(),
         };
         let revision = |number, targets: &[RevisionTarget]| {
-            Arc::new(Revision::new(number, targets, RevisionParameters::default()))
+            Arc::new(Revision::new(&RevisionRow {
+                model: "m".parse().unwrap(),
+                number,
+                note: String::new(),
+                targets: targets.to_vec(),
+                deployment: String::new(),
+                parameters: RevisionParameters::default(),
+                created_by: String::new(),
+                created_ms: 0,
+            }))
         };
         let split = Split {
             rollout: rollout.parse().unwrap(),
@@ -234,7 +248,7 @@ mod tests {
     #[test]
     fn what_a_revision_says_goes_with_the_assignment() {
         let all = serving(ONE, 1_000, 0).assign(b"k");
-        assert_eq!(all.backends().unwrap().len(), 2);
+        assert_eq!(all.backends().unwrap().backends.len(), 2);
         assert_eq!(all.upstream(&"both".parse().unwrap()), Some("m-2"));
         assert_eq!(all.upstream(&"old".parse().unwrap()), None);
         let back = all.fallback().unwrap();

@@ -154,7 +154,7 @@ pub(super) async fn read_current(
 fn serving(book: &Book) -> HashMap<ModelName, Arc<Serving>> {
     let revision = |model: &ModelName, number: u32| {
         let row = book.revision(model, number)?;
-        Some(Arc::new(Revision::new(number, &row.targets, row.parameters)))
+        Some(Arc::new(Revision::new(row)))
     };
     let mut serving = HashMap::new();
     for (model, row) in &book.live {

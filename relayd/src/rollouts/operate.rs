@@ -52,7 +52,8 @@ impl Rollouts {
         present: Option<NewRevision>,
         trail: Option<Trail>,
     ) -> Result<u32, Fault> {
-        let mut wrong = check_revision(&wanted.targets, &wanted.note);
+        let mut wrong =
+            check_revision(&wanted.targets, !wanted.deployment.is_empty(), &wanted.note);
         wrong.extend(wanted.parameters.check());
         if !wrong.is_empty() {
             return Err(Fault::validation(wrong));

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::balance::{Class, Demand};
 use crate::domain::{BackendId, Scope};
-use crate::fleet::{Backend, Snapshot};
+use crate::fleet::{Backend, Members, Snapshot};
 
 /// One request, as far as routing has to know it.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub struct Ask<'a> {
     pub scope: &'a Scope,
     /// The backends that may take it, those of one revision of the model; none is no bound. Which
     /// breakers are heeded is decided among them alone.
-    pub only: Option<&'a Arc<[BackendId]>>,
+    pub only: Option<&'a Arc<Members>>,
     /// Backends that it was tried on already. Empty on the first attempt.
     pub exclude: &'a [BackendId],
     /// Until when it may wait.
@@ -37,7 +37,7 @@ pub struct Ask<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wants {
     pub(super) scope: Scope,
-    pub(super) only: Option<Arc<[BackendId]>>,
+    pub(super) only: Option<Arc<Members>>,
     pub(super) exclude: Vec<BackendId>,
 }
 
@@ -95,6 +95,6 @@ impl Wants {
         snapshot
             .serving(&self.scope)
             .iter()
-            .filter(move |backend| only.is_none_or(|only| only.contains(backend.id())))
+            .filter(move |backend| only.is_none_or(|only| only.holds(backend)))
     }
 }

@@ -54,13 +54,21 @@ pub struct BackendRow {
     pub credential_file: Option<String>,
     /// What it serves.
     pub models: Vec<BackendModel>,
+    /// The deployment that it is an instance of; empty where it is none.
+    pub deployment: String,
+    /// When a drain ends what still runs, milliseconds since the epoch; none lets it run to its end.
+    /// Only an edit changes it.
+    pub drain_until_ms: Option<i64>,
 }
 
 /// One change of a backend that does not touch its description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendEdit {
-    /// Whether it takes new requests.
+    /// Whether it takes new requests; what runs goes on.
     Intake(IntakeRow),
+    /// It takes no new requests, and what still runs then is ended, at a time in milliseconds since
+    /// the epoch.
+    DrainUntil(i64),
     /// Its share of requests.
     Weight(u32),
 }
@@ -95,7 +103,8 @@ impl Store {
     pub async fn backends(&self) -> Result<Vec<Versioned<BackendRow>>, StoreError> {
         let rows = sqlx::query(
             "select id, url, dialect, engine, max_concurrency, queue, weight, intake,
-                credential_file, models, version from backend order by id",
+                credential_file, models, deployment, drain_until_ms, version
+             from backend order by id",
         )
         .fetch_all(self.reader())
         .await?;
@@ -117,6 +126,8 @@ fn read_backend(row: &sqlx::any::AnyRow) -> Result<Versioned<BackendRow>, StoreE
             intake: row.parse("intake")?,
             credential_file: row.text_opt("credential_file")?,
             models: row.json("models")?,
+            deployment: row.text("deployment")?,
+            drain_until_ms: row.int_opt("drain_until_ms")?,
         },
         version: row.count("version")?,
     })
@@ -132,12 +143,13 @@ pub(super) async fn put(
     bump(conn, Counter::Backends).await?;
     let row = sqlx::query(
         "insert into backend (id, url, dialect, engine, max_concurrency, queue, weight, intake,
-            credential_file, models, version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)
+            credential_file, models, deployment, version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)
          on conflict (id) do update set url = excluded.url, dialect = excluded.dialect,
             engine = excluded.engine, max_concurrency = excluded.max_concurrency,
             queue = excluded.queue, weight = excluded.weight,
             credential_file = excluded.credential_file, models = excluded.models,
+            deployment = excluded.deployment,
             version = backend.version + 1
          returning version",
     )
@@ -151,6 +163,7 @@ pub(super) async fn put(
     .bind(backend.intake.as_str())
     .bind(backend.credential_file.clone())
     .bind(json(&backend.models))
+    .bind(&backend.deployment)
     .fetch_one(conn)
     .await?;
     expect_put("backend", &row, expected)
@@ -165,10 +178,18 @@ pub(super) async fn edit(
     bump(conn, Counter::Backends).await?;
     let update = match edit {
         BackendEdit::Intake(intake) => sqlx::query(
-            "update backend set intake = $2, version = version + 1 where id = $1 returning version",
+            "update backend set intake = $2, drain_until_ms = null, version = version + 1
+             where id = $1 returning version",
         )
         .bind(id.as_str())
         .bind(intake.as_str()),
+        BackendEdit::DrainUntil(until_ms) => sqlx::query(
+            "update backend set intake = $2, drain_until_ms = $3, version = version + 1
+             where id = $1 returning version",
+        )
+        .bind(id.as_str())
+        .bind(IntakeRow::Draining.as_str())
+        .bind(until_ms),
         BackendEdit::Weight(weight) => sqlx::query(
             "update backend set weight = $2, version = version + 1 where id = $1 returning version",
         )

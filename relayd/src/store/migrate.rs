@@ -32,6 +32,7 @@ steps! {
     9 "0009_rollouts",
     10 "0010_trust",
     11 "0011_reputation",
+    14 "0014_deployed",
 }
 
 /// What brings a schema up to this build.

@@ -1,5 +1,7 @@
 //! The revisions of models, and which of them is live. Revisions are never changed nor removed.
 
+use std::collections::BTreeMap;
+
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -21,8 +23,10 @@ pub struct RevisionRow {
     pub number: u32,
     /// What it is, in the operator's words.
     pub note: String,
-    /// Where it runs.
+    /// Where it runs, by name.
     pub targets: Vec<RevisionTarget>,
+    /// The deployment whose instances it runs on; empty where it runs on backends by name.
+    pub deployment: String,
     /// What is said to the engine where the client said nothing.
     pub parameters: RevisionParameters,
     /// Who made it.
@@ -52,13 +56,28 @@ impl Store {
     /// As every read.
     pub async fn revisions(&self) -> Result<Vec<RevisionRow>, StoreError> {
         let rows = sqlx::query(
-            "select model, number, note, targets, parameters, created_by, created_ms
+            "select model, number, note, targets, deployment, parameters, created_by, created_ms
              from revision order by model, number desc limit $1",
         )
         .bind(REVISIONS_MAX)
         .fetch_all(self.reader())
         .await?;
         rows.iter().map(read).collect()
+    }
+
+    /// The models that revisions run on deployments, by deployment.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn deployed_models(&self) -> Result<BTreeMap<String, ModelName>, StoreError> {
+        let rows = sqlx::query(
+            "select deployment, model from revision where deployment <> ''
+             order by created_ms desc limit $1",
+        )
+        .bind(REVISIONS_MAX)
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(|row| Ok((row.text("deployment")?, row.parse("model")?))).collect()
     }
 
     /// What is live, by model.
@@ -88,6 +107,7 @@ fn read(row: &AnyRow) -> Result<RevisionRow, StoreError> {
         number: number(row, "number")?,
         note: row.text("note")?,
         targets: row.json("targets")?,
+        deployment: row.text("deployment")?,
         parameters: row.json("parameters")?,
         created_by: row.text("created_by")?,
         created_ms: row.int("created_ms")?,
@@ -114,8 +134,9 @@ pub(super) async fn insert(conn: &mut AnyConnection, new: &NewRevision) -> Resul
         });
     }
     sqlx::query(
-        "insert into revision (model, number, note, targets, parameters, created_by, created_ms)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into revision (model, number, note, targets, parameters, created_by, created_ms,
+            deployment)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(new.model.as_str())
     .bind(i64::from(new.number))
@@ -124,6 +145,7 @@ pub(super) async fn insert(conn: &mut AnyConnection, new: &NewRevision) -> Resul
     .bind(json(&new.parameters))
     .bind(&new.created_by)
     .bind(new.created_ms)
+    .bind(&new.deployment)
     .execute(&mut *conn)
     .await?;
     if new.number == 1 {

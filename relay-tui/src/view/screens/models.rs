@@ -210,11 +210,7 @@ fn revision_cells(row: &ModelRow) -> impl Iterator<Item = Vec<Span>> {
         };
         let traffic = row.traffic_of(revision.number).filter(|one| one.figures.requests > 0);
         let or_none = |text: Option<String>| text.map_or_else(|| span("-", Tone::Quiet), plain);
-        let targets: Vec<String> = revision
-            .targets
-            .iter()
-            .map(|(backend, upstream)| format!("{backend}={upstream}"))
-            .collect();
+        let targets: Vec<String> = revision.runs_on().collect();
         let note = if revision.note.is_empty() { "-" } else { revision.note.as_str() };
         vec![
             plain(format!("r{}", revision.number)),
@@ -268,7 +264,7 @@ pub(crate) fn model_lines(model: &Model, row: &ModelRow) -> Vec<String> {
         }));
     }
     for revision in &row.revisions {
-        let targets: Vec<_> = revision.targets.iter().map(|(b, u)| format!("{b}={u}")).collect();
+        let targets: Vec<_> = revision.runs_on().collect();
         let said = [revision.parameters.as_str(), revision.note.as_str()];
         let said: Vec<_> = said.into_iter().filter(|text| !text.is_empty()).collect();
         let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join("; ")) };

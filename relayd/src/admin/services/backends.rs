@@ -11,15 +11,18 @@ use crate::admin::auth::Caller;
 use crate::admin::change::{Changes, Reason, Wish, split};
 use crate::admin::error::status;
 use crate::admin::watch::{Shared, Watched, difference, interval};
-use crate::admin::{Streams, UpdateStream, convert, id, page};
+use crate::admin::{Streams, UpdateStream, convert, id, now_ms, page};
 use crate::catalogue::Catalogue;
-use crate::domain::{BackendId, Code, Fault};
+use crate::domain::{BackendId, Code, Fault, FieldError};
 use crate::events::EventKind;
 use crate::fleet::{Fleet, Intake, WEIGHT_MAX};
 use crate::store::{BackendEdit, Change, IntakeRow, Store};
 
 /// Longest wait of a change for the fleet to take the new row.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
+
+/// Longest bound of a drain, in milliseconds: a day.
+const DRAIN_MAX_MS: u64 = 86_400_000;
 
 /// How all backends are now.
 #[derive(Clone)]
@@ -132,12 +135,28 @@ impl BackendsService for Backends {
         request: Request<proto::DrainBackendRequest>,
     ) -> Result<Response<proto::Backend>, Status> {
         let (caller, request) = split(request)?;
+        if request.wait_ms > DRAIN_MAX_MS {
+            let text = format!("{} ms, at most {DRAIN_MAX_MS}", request.wait_ms);
+            let wrong = vec![FieldError::body("wait_ms", "out_of_range", text)];
+            return Err(status(&Fault::validation(wrong)));
+        }
+        let wait = i64::try_from(request.wait_ms).unwrap_or(i64::MAX);
+        let (edit, text) = match wait {
+            0 => (BackendEdit::Intake(IntakeRow::Draining), "draining".to_owned()),
+            wait => (
+                BackendEdit::DrainUntil(now_ms().saturating_add(wait)),
+                format!(
+                    "draining; what still runs after {} s is ended",
+                    request.wait_ms.div_ceil(1_000)
+                ),
+            ),
+        };
         let act = Edit {
             action: "BackendsService/DrainBackend",
-            edit: BackendEdit::Intake(IntakeRow::Draining),
+            edit,
             reason: Reason::Needed,
             kind: EventKind::BackendDraining,
-            text: "draining".to_owned(),
+            text,
         };
         let answer = self.edit(&caller, request.change, &request.backend_id, act).await;
         answer.map(Response::new).map_err(|fault| status(&fault))
@@ -208,7 +227,14 @@ impl Backends {
         after.version += 1;
         match act.edit {
             BackendEdit::Weight(weight) => after.weight = weight,
-            BackendEdit::Intake(intake) => after.state = intended(intake, &before).into(),
+            BackendEdit::Intake(intake) => {
+                after.state = intended(intake, &before).into();
+                after.drain_until_ms = 0;
+            }
+            BackendEdit::DrainUntil(until) => {
+                after.state = intended(IntakeRow::Draining, &before).into();
+                after.drain_until_ms = until;
+            }
         }
         let edit = Change::EditBackend {
             id: known.clone(),
@@ -229,7 +255,9 @@ impl Backends {
             BackendEdit::Weight(weight) => self.fleet.set_weight(id, weight),
             BackendEdit::Intake(IntakeRow::Open) => self.fleet.set_intake(id, Intake::Open),
             BackendEdit::Intake(IntakeRow::Cordoned) => self.fleet.set_intake(id, Intake::Cordoned),
-            BackendEdit::Intake(IntakeRow::Draining) => self.fleet.set_intake(id, Intake::Draining),
+            BackendEdit::Intake(IntakeRow::Draining) | BackendEdit::DrainUntil(_) => {
+                self.fleet.set_intake(id, Intake::Draining)
+            }
         };
         if let Err(error) = taken {
             // The row is written; the fleet takes it with the next reading of all rows.

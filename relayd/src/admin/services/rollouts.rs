@@ -16,8 +16,8 @@ use crate::catalogue::Catalogue;
 use crate::domain::{
     BackendId, Code, Fault, FieldError, ModelName, RevisionTarget, RolloutId, RolloutPlan,
 };
-use crate::fleet::Fleet;
-use crate::rollouts::{Act, Rollouts, Start};
+use crate::fleet::{Fleet, StateWord};
+use crate::rollouts::{Act, Revision, Rollouts, Start};
 use crate::store::{NewRevision, Store};
 
 /// How all models are served now.
@@ -254,12 +254,17 @@ impl RolloutsNoun {
         let book = self.now.rollouts.fresh().await?;
         let model = self.now.known(&request.model)?;
         let targets = self.targets(&model, request.targets)?;
+        let deployment = request.deployment_id;
+        if !deployment.is_empty() {
+            self.store.deployment(&deployment).await?;
+        }
         let newest = book.revisions.get(&model).and_then(|known| known.first());
         let new = |note: &str, targets| NewRevision {
             model: model.clone(),
             number: 0,
             note: note.to_owned(),
             targets,
+            deployment: String::new(),
             parameters: crate::domain::RevisionParameters::default(),
             created_by: caller.name.to_string(),
             created_ms: now_ms(),
@@ -278,6 +283,7 @@ impl RolloutsNoun {
         };
         let wanted = NewRevision {
             number,
+            deployment,
             parameters: rollout::parameters(request.parameters),
             ..new(&request.note, targets)
         };
@@ -322,6 +328,25 @@ impl RolloutsNoun {
         if wrong.is_empty() { Ok(targets) } else { Err(Fault::validation(wrong)) }
     }
 
+    /// Whether a revision could take a request now. A number that is none is not judged here.
+    fn serves(&self, model: &str, number: u32) -> Result<(), Fault> {
+        let (model, book) = (self.now.known(model)?, self.now.rollouts.book());
+        let Some(row) = book.revision(&model, number) else { return Ok(()) };
+        let (snapshot, revision) = (self.now.fleet.snapshot(), Revision::new(row));
+        let theirs = snapshot.backends().filter(|backend| {
+            revision.backends.holds(backend) && backend.upstream(&model).is_some()
+        });
+        let states: Vec<StateWord> = theirs.map(|backend| backend.state()).collect();
+        if states.contains(&StateWord::Up) {
+            return Ok(());
+        }
+        let text = match states.len() {
+            0 => format!("revision {number} has no backend yet"),
+            all => format!("none of the {all} backends of revision {number} is up"),
+        };
+        Err(Fault::new(Code::FailedPrecondition, text))
+    }
+
     async fn start(
         &self,
         caller: &Caller,
@@ -335,6 +360,7 @@ impl RolloutsNoun {
         self.now.rollouts.fresh().await?;
         let before = self.now.one(&request.model)?;
         wish.check("model", before.version)?;
+        self.serves(&before.model, request.revision)?;
         let plan: RolloutPlan = rollout::plan_of(request.plan);
         let after = proto::Rollout {
             rollout_id: wish.act.object.clone(),

@@ -310,6 +310,8 @@ async fn a_backend_is_cordoned_weighed_and_drained() {
         intake: IntakeRow::Open,
         credential_file: None,
         models: vec![],
+        deployment: String::new(),
+        drain_until_ms: None,
     };
     let put = crate::store::Change::PutBackend { backend: row, expected: Some(0) };
     plane.parts.store.write(vec![put], None).await.unwrap();
@@ -340,8 +342,11 @@ async fn a_backend_is_cordoned_weighed_and_drained() {
     let wrong = client.set_backend_weight(weigh(1_001)).await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument);
     assert_eq!(client.set_backend_weight(weigh(7)).await.unwrap().into_inner().weight, 7);
-    let drain =
-        proto::DrainBackendRequest { change: change(4, "driver"), backend_id: backend_id() };
+    let drain = proto::DrainBackendRequest {
+        change: change(4, "driver"),
+        backend_id: backend_id(),
+        wait_ms: 0,
+    };
     let drained = client.drain_backend(drain).await.unwrap().into_inner();
     assert_eq!(drained.state(), proto::BackendState::Drained, "nothing runs there");
     let stored = plane.parts.store.backends().await.unwrap().remove(0);

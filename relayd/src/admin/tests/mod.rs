@@ -220,6 +220,8 @@ fn backend(name: &str) -> crate::fleet::BackendSpec {
         weight: 100,
         trust: crate::fleet::Trust::Own,
         intake: crate::fleet::Intake::Open,
+        drain_until_ms: None,
+        deployment: String::new(),
         version: 1,
     }
 }

@@ -276,6 +276,8 @@ fn backend(url: String) -> BackendSpec {
         weight: 100,
         trust: Trust::Own,
         intake: Intake::Open,
+        drain_until_ms: None,
+        deployment: String::new(),
         version: 1,
     }
 }

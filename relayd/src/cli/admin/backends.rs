@@ -58,6 +58,10 @@ pub(super) enum BackendsVerb {
     Drain {
         /// The backend's name.
         backend: String,
+        /// End what still runs after so many seconds; without it, what runs goes on to its end.
+        #[arg(long, value_name = "SECONDS",
+              value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        within: Option<u32>,
         #[command(flatten)]
         change: ReasonedArgs,
     },
@@ -155,7 +159,7 @@ async fn change(
             )
             .await?
         }
-        BackendsVerb::Drain { backend, change } => {
+        BackendsVerb::Drain { backend, within, change } => {
             change::update(
                 link,
                 &change.into(),
@@ -164,6 +168,7 @@ async fn change(
                     let request = proto::DrainBackendRequest {
                         change: Some(change),
                         backend_id: backend.clone(),
+                        wait_ms: u64::from(within.unwrap_or(0)) * 1_000,
                     };
                     client.clone().drain_backend(request).await
                 },

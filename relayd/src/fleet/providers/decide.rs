@@ -170,6 +170,8 @@ pub(super) fn backend(
         intake: IntakeRow::Open,
         credential_file: None,
         models,
+        deployment: String::new(),
+        drain_until_ms: None,
     })
 }
 

@@ -178,13 +178,18 @@ impl Providers {
         let id = &row.id;
         let existing = self.0.store.backends().await?;
         let catalogue = self.0.catalogue.snapshot();
-        let named = |upstream: &str| sold_as(&catalogue, &existing, upstream);
+        // A revision says what its deployment is sold as; elsewhere the name does.
+        let revised = self.0.store.deployed_models().await?;
+        let named = |deployment: &DeploymentRow| {
+            let model = revised.get(&deployment.id).cloned();
+            model.or_else(|| sold_as(&catalogue, &existing, &deployment.model))
+        };
         let mut changes = Vec::new();
         let mut kept = BTreeSet::new();
         for deployment in wanted {
             let theirs = engines.iter().filter(|engine| engine.deployment == deployment.id);
             let most = usize::try_from(deployment.replicas).unwrap_or(usize::MAX);
-            let Some(model) = named(&deployment.model) else { continue };
+            let Some(model) = named(deployment) else { continue };
             for engine in theirs.filter(|engine| engine.state != DRAINING).take(most) {
                 let address = AgentAddress { provider: id.clone(), engine: engine.name.clone() };
                 let url = address.to_string();
@@ -195,7 +200,10 @@ impl Providers {
                     continue;
                 };
                 let served = BackendModel { model: model.clone(), upstream: upstream.to_owned() };
-                if let Some(fresh) = instance(row, engine, served, &existing)
+                let fresh = instance(row, engine, served, &existing);
+                let fresh =
+                    fresh.map(|fresh| BackendRow { deployment: deployment.id.clone(), ..fresh });
+                if let Some(fresh) = fresh
                     && (known.is_some() || engine.state == UP)
                 {
                     kept.insert(url);
@@ -313,6 +321,7 @@ fn differs(known: &BackendRow, fresh: &BackendRow) -> bool {
         || known.dialect != fresh.dialect
         || known.engine != fresh.engine
         || known.max_concurrency != fresh.max_concurrency
+        || known.deployment != fresh.deployment
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ fn revision(note: &str, backend: &str) -> NewRevision {
         number: 0,
         note: note.to_owned(),
         targets: vec![RevisionTarget { backend, upstream: "m".to_owned() }],
+        deployment: String::new(),
         parameters: RevisionParameters::default(),
         created_by: "jo".to_owned(),
         created_ms: 1,
@@ -154,7 +155,7 @@ async fn a_good_one_goes_to_the_end_and_is_live(fixture: Fixture) {
     let live = &world.rollouts.book().live[&model()];
     assert_eq!((live.number, live.version, world.on_second()), (2, 2, 1_000));
     let assignment = world.rollouts.assign(&model(), b"anybody");
-    assert_eq!(assignment.backends().unwrap()[0].as_str(), "new");
+    assert_eq!(assignment.backends().unwrap().backends[0].as_str(), "new");
     assert!(assignment.fallback().is_none(), "what is live has nothing behind it");
     let words: Vec<String> = world
         .store

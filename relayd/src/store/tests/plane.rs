@@ -269,6 +269,8 @@ async fn backends_keep_their_intake(fixture: Fixture) {
         intake: IntakeRow::Open,
         credential_file: None,
         models: vec![BackendModel { model: "m".parse().unwrap(), upstream: "m.gguf".to_owned() }],
+        deployment: String::new(),
+        drain_until_ms: None,
     };
     let put =
         |backend: &BackendRow| Change::PutBackend { backend: backend.clone(), expected: None };

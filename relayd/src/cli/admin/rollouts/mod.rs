@@ -82,9 +82,13 @@ pub(super) struct ReviseArgs {
     model: String,
     /// A backend of the revision, and what its engine calls the model where that differs; may be
     /// repeated.
-    #[arg(long = "target", value_name = "BACKEND[=UPSTREAM]", required = true,
-          value_parser = plan::target)]
+    #[arg(long = "target", value_name = "BACKEND[=UPSTREAM]", required_unless_present = "deployment",
+          conflicts_with = "deployment", value_parser = plan::target)]
     targets: Vec<proto::RevisionTarget>,
+    /// A deployment that the revision runs on, on however many instances it has: see `relayd admin
+    /// providers deploy`.
+    #[arg(long, value_name = "ID")]
+    deployment: Option<String>,
     /// What it is, for people.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
@@ -178,7 +182,16 @@ async fn revise(
     args: ReviseArgs,
     show: &mut Show,
 ) -> Result<(), Problem> {
-    let ReviseArgs { model, targets, note, temperature, top_p, max_tokens, change: given } = args;
+    let ReviseArgs {
+        model,
+        targets,
+        deployment,
+        note,
+        temperature,
+        top_p,
+        max_tokens,
+        change: given,
+    } = args;
     let parameters = proto::RevisionParameters {
         temperature_milli: temperature,
         top_p_milli: top_p,
@@ -191,6 +204,7 @@ async fn revise(
             note,
             targets,
             parameters: Some(parameters),
+            deployment_id: deployment.unwrap_or_default(),
         };
         client.clone().create_revision(request).await
     })
