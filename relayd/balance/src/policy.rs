@@ -128,7 +128,10 @@ impl Policy {
         let settled = |member: &Member| !member.on_trial;
         // Nobody else's to take: as `drawn` is drawn by how far everybody has started, somebody who
         // came back gets what he is due, and no longer seems slow only because he starts slowly.
-        let starter = (members[drawn].load.ramp_milli < 1000).then_some(drawn);
+        let furthest = members.iter().map(|member| member.load.ramp_milli).max()?;
+        // Where all start at once, nobody is behind.
+        let behind = u64::from(members[drawn].load.ramp_milli) * 4 < u64::from(furthest) * 3;
+        let starter = behind.then_some(drawn);
         let pool: Vec<usize> =
             (0..members.len()).filter(|place| settled(&members[*place])).collect();
         match self {

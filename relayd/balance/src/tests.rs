@@ -164,6 +164,12 @@ fn one_that_came_back_starts_slowly_and_one_on_trial_gets_its_turn() {
         members[1].load.backlog = 1_000_000;
         assert_eq!(counts(policy, &members, &Question::default(), 1000), [1000, 0]);
     }
+    // Where both came at once, a prompt still has one home.
+    let mut other = measured(S / 10);
+    other.came(S + 1_000);
+    let both = [member("a", &fresh, 2 * S), member("b", &other, 2 * S)];
+    let prompt = Question { demand: SHORT, prefix: Some(7), session: None };
+    assert!(counts(Policy::Predictive, &both, &prompt, 100).contains(&100));
     let mut members = at(S + SLOW_START_US);
     members[1].on_trial = true;
     members[1].load.cost_ns = Some(1_000_000_000);
