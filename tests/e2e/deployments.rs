@@ -154,6 +154,46 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
     relay.admin(&["providers", "scale", &id, "1"]).unwrap();
     serving(&relay, &agent, 1).await;
 
+    // Other weights come under a name that nobody sells; the revision says what they are sold as.
+    let made = deploy(&["--model", "relay-tiny-v2"]).unwrap();
+    let newer = made["deployment_id"].as_str().unwrap().to_owned();
+    eventually("the newer weights to be loaded", async || {
+        let all = relay.admin(&["providers", "deployments", &who])?;
+        let mut all = all["deployments"].as_array().unwrap().iter();
+        Ok(all
+            .any(|one| one["deployment_id"] == newer.as_str() && one["state"] == "up")
+            .then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(instances(&relay, &agent).len(), 1, "it serves nothing yet");
+    let start = || relay.admin(&["rollouts", "start", &model, "3", "--reason", "newer weights"]);
+    relay.admin(&["rollouts", "revise", &model, "--deployment", &newer]).unwrap();
+    let early = start();
+    assert!(early.is_ok() || early.unwrap_err().to_string().contains("revision 3"));
+    eventually("a backend of the revision", async || {
+        let shown = relay.admin(&["rollouts", "show", &model])?;
+        let open = shown["next_revision"] == 3;
+        Ok((open || start().is_ok()).then_some(()))
+    })
+    .await
+    .unwrap();
+    for _ in 0..5 {
+        relay.admin(&["rollouts", "advance", &model]).unwrap();
+    }
+    for _ in 0..3 {
+        let answer = caller.chat(Route::Openai, &Route::Openai.body(&model, 4, false)).await;
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    let all = instances(&relay, &agent);
+    let serves = all.iter().find(|one| one["deployment_id"] == newer.as_str()).unwrap();
+    assert_eq!(
+        (&serves["models"][0]["model"], &serves["models"][0]["upstream"], &serves["requests"]),
+        (&model.as_str().into(), &"relay-tiny-v2".into(), &3.into())
+    );
+    relay.admin(&["providers", "undeploy", &newer]).unwrap();
+    serving(&relay, &agent, 1).await;
+
     // The agent dies and its children with it; what is wanted runs again once it is back.
     agent.kill();
     eventually("the instance to be gone", async || {

@@ -106,7 +106,7 @@ impl Llama {
     }
 
     /// A template `llama` of an agent's configuration that starts this server, two instances at
-    /// most, with the tests' model as `relay-tiny`.
+    /// most, with the tests' model as `relay-tiny` and as `relay-tiny-v2`.
     ///
     /// # Errors
     /// When it is not installed or there is no free port.
@@ -119,7 +119,8 @@ impl Llama {
              command = \"{python}\"\nargs = [\"{script}\", \"--model\", \"{{reference}}\", \
              \"--alias\", \"{{model}}\", \"--port\", \"{{port}}\", \"--slots\", \"{{slots}}\"]\n\
              ports = [{first}, {last}]\nmax_instances = 2\nmax_concurrency = 4\n\
-             env = {{ OMP_NUM_THREADS = \"1\" }}\nmodels = {{ relay-tiny = \"{model}\" }}\n\
+             env = {{ OMP_NUM_THREADS = \"1\" }}\n\
+             models = {{ relay-tiny = \"{model}\", relay-tiny-v2 = \"{model}\" }}\n\
              [template.parameters]\n\
              slots = {{ type = \"integer\", min = 1, max = 8, default = 4 }}\n",
             python = engines.join("venv/bin/python").display(),

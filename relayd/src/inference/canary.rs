@@ -24,7 +24,7 @@ use super::stages;
 use crate::domain::{BackendId, Mode, Scope};
 use crate::engines::EngineError;
 use crate::fleet::{
-    Answer, Backend, Canary, Likeness, Outcome, Providers, Question, Sending, ServedModel,
+    Answer, Backend, Canary, Likeness, Members, Outcome, Providers, Question, Sending, ServedModel,
     Unanswered, ask,
 };
 use crate::rollouts::Assignment;
@@ -97,10 +97,10 @@ async fn question(inner: &Inner, providers: &Providers, backend: Arc<Backend>) {
     // Of a model that moves to new weights both sides must be asked for the same ones.
     let assignment = inner.rollouts.assign(model, Uuid::new_v4().as_bytes());
     let among = assignment.backends();
-    if among.is_some_and(|among| !among.contains(backend.id())) {
+    if among.is_some_and(|among| !among.holds(&backend)) {
         return;
     }
-    let own = providers.reference(model, among.map(|among| &among[..]));
+    let own = providers.reference(model, among.map(|among| &**among));
     let Some(own) = own else { return };
     let question = Question::new();
     let known = reference(&own, served, &assignment, &question).await;
@@ -190,7 +190,7 @@ fn scope(served: &ServedModel) -> Option<Scope> {
 /// A place on that backend, as any request waits for one.
 async fn place(inner: &Inner, backend: &Backend, served: &ServedModel) -> Option<Permit> {
     let scope = scope(served)?;
-    let only: Arc<[BackendId]> = [backend.id().clone()].into();
+    let only = Arc::new(Members { backends: vec![backend.id().clone()], deployment: None });
     let until = Instant::now() + inner.bounds.queue;
     let wanted = Ask { only: Some(&only), ..Ask::new(&scope, &[], until) };
     inner.router.admit(&wanted).await.ok()

@@ -51,14 +51,17 @@ pub(super) async fn ask(
     let mut running = FuturesUnordered::new();
     running.push(hear(inner, task, (permit, assignment.clone()), 1));
     let (mut voices, mut failed): (Vec<Voice>, Option<Failure>) = (Vec::new(), None);
-    let mut wanting = true;
-    loop {
-        // One after another: each has to keep apart from those before it.
-        let beside = inner.router.beside(&task.offer.scope, &taken);
-        let more = async {
+    // One after another: each has to keep apart from those before it.
+    let next = |taken: &[Arc<Backend>]| {
+        let beside = inner.router.beside(&task.offer.scope, taken);
+        let assignment = &assignment;
+        Box::pin(async move {
             let ask = task.ask(assignment.backends(), &beside, until);
             inner.router.admit(&ask).await
-        };
+        })
+    };
+    let mut more = Some(next(&taken));
+    loop {
         tokio::select! {
             biased;
             Some(heard) = running.next(), if !running.is_empty() => match heard {
@@ -70,19 +73,20 @@ pub(super) async fn ask(
                 }
                 Err(failure) => failed = Some(failure),
             },
-            place = more, if wanting && taken.len() < of => match place {
+            place = place(&mut more), if more.is_some() => match place {
                 Ok(permit) => {
                     metrics::counter!(names::COPIES, "execution" => "quorum").increment(1);
                     let number = u32::try_from(taken.len() + 1).unwrap_or(u32::MAX);
                     taken.push(Arc::clone(permit.backend()));
                     running.push(hear(inner, task, (permit, assignment.clone()), number));
+                    more = (taken.len() < of).then(|| next(&taken));
                 }
                 // There are no more to ask; those who were may suffice.
-                Err(_) => wanting = false,
+                Err(_) => more = None,
             },
             else => break,
         }
-        let open = running.len() + if wanting { of - taken.len() } else { 0 };
+        let open = running.len() + more.as_ref().map_or(0, |_| of - taken.len());
         if voices.len() + open < agree {
             break;
         }
@@ -113,6 +117,14 @@ pub(super) async fn ask(
         backend,
         attempt: u32::try_from(taken.len()).unwrap_or(u32::MAX),
     })
+}
+
+/// The place that is waited for; never, when none is.
+async fn place<T>(more: &mut Option<impl Future<Output = T> + Unpin>) -> T {
+    match more {
+        Some(place) => place.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The places of the first so many that agree with one another.

@@ -15,7 +15,7 @@ use crate::store::{LiveRow, RevisionRow, RolloutNoteRow, RolloutRow, Side, Store
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     /// The revisions of each model, newest first.
-    pub revisions: BTreeMap<ModelName, Vec<RevisionRow>>,
+    pub revisions: Arc<BTreeMap<ModelName, Vec<RevisionRow>>>,
     /// What is live.
     pub live: BTreeMap<ModelName, LiveRow>,
     /// The open rollout of each model, else its last one.
@@ -103,7 +103,7 @@ impl Rollouts {
             let found = read_current(store, row, notes).await?;
             current.insert(found.row.model.clone(), Arc::new(found));
         }
-        let book = Book { revisions, live, current, read_at };
+        let book = Book { revisions: Arc::new(revisions), live, current, read_at };
         let serving = serving(&book);
         self.0.windows.keep(open_rounds(&serving));
         self.0.serving.store(Arc::new(serving));

@@ -33,7 +33,15 @@ pub struct Ask<'a> {
     pub session: Option<u64>,
 }
 
-/// What decides which backends may take a request; kept while it waits.
+/// What decides which backends may take a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) only: Option<&'a Members>,
+    pub(super) exclude: &'a [BackendId],
+}
+
+/// The same, kept while it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wants {
     pub(super) scope: Scope,
@@ -74,6 +82,12 @@ impl<'a> Ask<'a> {
         Claim { demand, customer, class, prefix, session }
     }
 
+    /// What its pool is found by.
+    pub(super) fn wanted(&self) -> Wanted<'a> {
+        let Self { scope, only, exclude, .. } = *self;
+        Wanted { scope, only: only.map(|only| &**only), exclude }
+    }
+
     /// What has to be kept of it to find its pool again.
     pub(super) fn wants(&self) -> Wants {
         Wants {
@@ -85,15 +99,21 @@ impl<'a> Ask<'a> {
 }
 
 impl Wants {
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted { scope: &self.scope, only: self.only.as_deref(), exclude: &self.exclude }
+    }
+}
+
+impl<'w> Wanted<'w> {
     /// The pool of a request: the backends that are set up to serve it, in whatever state they
     /// are. The only place where a pool is formed; whatever narrows it belongs here.
-    pub(super) fn pool<'w, 's>(
-        &'w self,
+    pub(super) fn pool<'s>(
+        self,
         snapshot: &'s Snapshot,
     ) -> impl Iterator<Item = &'s Arc<Backend>> + use<'w, 's> {
-        let only = self.only.as_deref();
+        let only = self.only;
         snapshot
-            .serving(&self.scope)
+            .serving(self.scope)
             .iter()
             .filter(move |backend| only.is_none_or(|only| only.holds(backend)))
     }

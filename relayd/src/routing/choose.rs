@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::ask::Wants;
+use super::ask::Wanted;
 use crate::fleet::{Backend, Fitness, Snapshot};
 
 /// The members of a pool by what can be expected of them now.
@@ -31,10 +31,10 @@ impl<'a> Survey<'a> {
 /// Looks over a pool. Of the members that serve, breakers keep away at most half: beyond that the
 /// ones that would be tried again first are taken in spite of their breakers, because a breaker
 /// that ejects everybody turns a blip into an outage. A pool of one therefore never ejects.
-pub(super) fn survey<'a>(snapshot: &'a Snapshot, wants: &Wants, now: Instant) -> Survey<'a> {
+pub(super) fn survey<'a>(snapshot: &'a Snapshot, wanted: Wanted<'_>, now: Instant) -> Survey<'a> {
     let mut found = Survey { fit: Vec::new(), later: Vec::new(), ejected: Vec::new() };
     let mut ejected: Vec<(Instant, &Arc<Backend>)> = Vec::new();
-    for backend in wants.pool(snapshot).filter(|backend| backend.is_open()) {
+    for backend in wanted.pool(snapshot).filter(|backend| backend.is_open()) {
         match backend.runtime.fitness(now) {
             Fitness::Fit => found.fit.push(backend),
             Fitness::Ejected(until) => ejected.push((until, backend)),
@@ -50,9 +50,9 @@ pub(super) fn survey<'a>(snapshot: &'a Snapshot, wants: &Wants, now: Instant) ->
         found.fit.extend(ejected.drain(..readmitted).map(|(_, backend)| backend));
     }
     found.ejected.extend(ejected.into_iter().map(|(_, backend)| backend));
-    if !wants.exclude.is_empty() {
+    if !wanted.exclude.is_empty() {
         for members in [&mut found.fit, &mut found.later, &mut found.ejected] {
-            members.retain(|backend| !wants.exclude.contains(backend.id()));
+            members.retain(|backend| !wanted.exclude.contains(backend.id()));
         }
     }
     found

@@ -219,8 +219,8 @@ impl Router {
     /// Takes a place, or one in the queue if it may wait.
     fn attempt(&self, ask: &Ask<'_>, may_wait: bool) -> Result<Attempt, Refusal> {
         let snapshot = self.shared.fleet.snapshot();
-        let (wants, claim) = (ask.wants(), ask.claim());
-        if wants.pool(&snapshot).next().is_none() {
+        let (wanted, claim) = (ask.wanted(), ask.claim());
+        if wanted.pool(&snapshot).next().is_none() {
             return Err(Refusal::NoBackend);
         }
         let now = Instant::now();
@@ -229,7 +229,7 @@ impl Router {
             desk.count_request(ask.scope);
         }
         loop {
-            let found = survey(&snapshot, &wants, now);
+            let found = survey(&snapshot, wanted, now);
             let free: Vec<_> = found.fit.iter().copied().filter(|one| has_room(one)).collect();
             let Some(backend) = desk.gauges.choose(&free, &ask.scope.model, &claim, now) else {
                 let on = found.wait_for();
@@ -238,7 +238,7 @@ impl Router {
                 }
                 let (sender, receiver) = oneshot::channel();
                 let left = micros(ask.deadline.saturating_duration_since(now));
-                let rank = desk.wait((wants, claim), &on, (now, left), sender)?;
+                let rank = desk.wait((ask.wants(), claim), &on, (now, left), sender)?;
                 return Ok(Attempt::Waits(rank, receiver));
             };
             // Whoever waits for this backend came before; afterwards it may have no room left.
@@ -286,7 +286,7 @@ impl Shared {
         desk.budgets.retain(|scope, _| !snapshot.serving(scope).is_empty());
         for rank in desk.queue.ranks() {
             let Some(waiter) = desk.queue.get(rank) else { continue };
-            let found = survey(&snapshot, &waiter.wants, now);
+            let found = survey(&snapshot, waiter.wants.wanted(), now);
             let on = found.wait_for();
             if on.is_empty() {
                 if let Some(waiter) = desk.queue.remove(rank) {
@@ -315,8 +315,7 @@ impl Shared {
     /// When it makes sense for such a request to come again, in seconds.
     fn retry_after_s(&self, ask: &Ask<'_>) -> u32 {
         let (snapshot, now) = (self.fleet.snapshot(), Instant::now());
-        let wants = ask.wants();
-        let on: Vec<_> = wants.pool(&snapshot).collect();
+        let on: Vec<_> = ask.wanted().pool(&snapshot).collect();
         let desk = self.desk();
         let ahead = desk.queue.ahead(&ask.scope.model, None);
         desk.gauges.retry_after_s(&on, ahead, now)
@@ -394,7 +393,7 @@ impl Desk {
             if hopeless.as_ref() == Some(&waiter.wants) {
                 continue;
             }
-            let found = survey(snapshot, &waiter.wants, now);
+            let found = survey(snapshot, waiter.wants.wanted(), now);
             if !found.fit.iter().any(|fit| fit.id() == id) {
                 hopeless = Some(waiter.wants.clone());
                 continue;

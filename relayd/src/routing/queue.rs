@@ -44,7 +44,7 @@ pub(super) struct Queue {
     waiters: BTreeMap<Rank, Waiter>,
     by_backend: HashMap<BackendId, BTreeSet<Rank>>,
     /// Waiters of a class that are charged to a backend.
-    by_class: HashMap<(BackendId, Class), u32>,
+    by_class: HashMap<BackendId, BTreeMap<Class, u32>>,
 }
 
 /// There is no room in the queue, and nobody who would have to give way.
@@ -169,7 +169,8 @@ impl Queue {
 
     fn register(&mut self, rank: Rank, waiter: &mut Waiter, on: &[&Arc<Backend>]) {
         waiter.charged.runtime.queue_changed(true);
-        *self.by_class.entry((waiter.charged.id().clone(), rank.class())).or_default() += 1;
+        let classes = self.by_class.entry(waiter.charged.id().clone()).or_default();
+        *classes.entry(rank.class()).or_default() += 1;
         for backend in on {
             waiter.on.push(backend.id().clone());
             self.by_backend.entry(backend.id().clone()).or_default().insert(rank);
@@ -178,11 +179,13 @@ impl Queue {
 
     fn unregister(&mut self, rank: Rank, waiter: &mut Waiter) {
         waiter.charged.runtime.queue_changed(false);
-        let class = (waiter.charged.id().clone(), rank.class());
-        if let Some(count) = self.by_class.get_mut(&class) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_class.remove(&class);
+        if let Some(classes) = self.by_class.get_mut(waiter.charged.id()) {
+            if let Some(count) = classes.get_mut(&rank.class()) {
+                *count -= 1;
+            }
+            classes.retain(|_, count| *count > 0);
+            if classes.is_empty() {
+                self.by_class.remove(waiter.charged.id());
             }
         }
         for id in waiter.on.drain(..) {
@@ -205,7 +208,8 @@ impl Queue {
 
     /// What a class may still add to a backend's queue, whatever the others hold of it.
     fn left_of_share(&self, backend: &Backend, class: Class) -> u32 {
-        let held = self.by_class.get(&(backend.id().clone(), class)).copied().unwrap_or(0);
+        let held = self.by_class.get(backend.id()).and_then(|held| held.get(&class));
+        let held = held.copied().unwrap_or(0);
         share(backend.spec.queue_limit, class).saturating_sub(held)
     }
 

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::canary::{Answer, Likeness, Question, Sending, Verdict, ask, is_comparable};
 use super::{IdentityEvidence, IdentityState, Providers};
-use crate::domain::{BackendId, ModelName};
+use crate::domain::ModelName;
 use crate::engines::{Dialect, Engine};
-use crate::fleet::{Backend, Health, Trust};
+use crate::fleet::{Backend, Health, Members, Trust};
 
 /// Questions of an examination to each model, and those that may be asked in place of ones that
 /// said nothing.
@@ -41,11 +41,7 @@ impl Providers {
     /// A backend of the operator's own, one of these where they are named, that serves the model and
     /// tells likelihoods. It may be closed to customers.
     #[must_use]
-    pub fn reference(
-        &self,
-        model: &ModelName,
-        among: Option<&[BackendId]>,
-    ) -> Option<Arc<Backend>> {
+    pub fn reference(&self, model: &ModelName, among: Option<&Members>) -> Option<Arc<Backend>> {
         let snapshot = self.0.fleet.snapshot();
         let own = snapshot.backends().find(|one| {
             one.spec.trust == Trust::Own
@@ -53,7 +49,7 @@ impl Providers {
                 && one.engine.dialect() == Dialect::Openai
                 && one.upstream(model).is_some()
                 && one.runtime.health() == Health::Up
-                && among.is_none_or(|among| among.contains(one.id()))
+                && among.is_none_or(|among| among.holds(one))
         });
         own.map(Arc::clone)
     }

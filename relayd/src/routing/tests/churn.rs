@@ -47,7 +47,7 @@ fn idlers(router: &Router) -> Vec<BackendId> {
     let waits_for = |backend: &Arc<Backend>| {
         desk.queue.ranks().iter().any(|rank| {
             let waiter = desk.queue.get(*rank).unwrap();
-            let found = survey(&snapshot, &waiter.wants, Instant::now());
+            let found = survey(&snapshot, waiter.wants.wanted(), Instant::now());
             found.fit.iter().any(|fit| fit.id() == backend.id())
         })
     };

@@ -6,6 +6,7 @@ mod concurrency;
 mod crash;
 mod dead;
 pub(crate) mod fixture;
+mod late;
 mod ledger;
 mod listings;
 mod plane;
