@@ -19,6 +19,9 @@ pub const PROBES_TO_DOWN: u32 = 3;
 /// Requests over which the share of recent failures is taken.
 const RECENT: u32 = 100;
 
+/// The rank of a backend that can be relied on in full: one of the operator's own.
+const RANK_MAX: u32 = 1_000;
+
 /// Longest error text that is kept, in characters: one line of a screen.
 const ERROR_MAX_CHARS: usize = 200;
 
@@ -124,6 +127,8 @@ pub struct Runtime {
     draining: AtomicBool,
     queued: AtomicU32,
     tokens_out: AtomicU64,
+    /// How far it can be relied on, in thousandths.
+    rank_milli: AtomicU32,
     pub(crate) emptied: Notify,
     /// What runs is to end.
     cut: Notify,
@@ -174,6 +179,7 @@ impl Runtime {
             draining: AtomicBool::new(false),
             queued: AtomicU32::new(0),
             tokens_out: AtomicU64::new(0),
+            rank_milli: AtomicU32::new(RANK_MAX),
             emptied: Notify::new(),
             cut: Notify::new(),
             probe_soon: Notify::new(),
@@ -211,6 +217,17 @@ impl Runtime {
     /// Counts answer tokens.
     pub fn add_tokens_out(&self, tokens: u64) {
         self.tokens_out.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// How far it can be relied on, in thousandths: what its weight is worth.
+    #[must_use]
+    pub fn rank(&self) -> u32 {
+        self.rank_milli.load(Ordering::Relaxed)
+    }
+
+    /// Ranks it from now on, in thousandths; what is above counts as in full.
+    pub(crate) fn set_rank(&self, milli: u32) {
+        self.rank_milli.store(milli.min(RANK_MAX), Ordering::Relaxed);
     }
 
     /// How it answers probes.

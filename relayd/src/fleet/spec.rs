@@ -218,6 +218,14 @@ impl Backend {
         self.agent.as_ref().map(|agent| agent.provider.clone())
     }
 
+    /// The weight by which it is drawn now: its own, less by how far it can be relied on. One that
+    /// takes requests at all keeps a share, so that it can show what it does.
+    #[must_use]
+    pub fn effective_weight(&self) -> u32 {
+        let weighed = u64::from(self.spec.weight) * u64::from(self.runtime.rank()) / 1_000;
+        u32::try_from(weighed).unwrap_or(u32::MAX).max(self.spec.weight.min(1))
+    }
+
     /// Whether its description lets new requests in.
     #[must_use]
     pub fn is_open(&self) -> bool {

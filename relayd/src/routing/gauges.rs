@@ -164,7 +164,7 @@ impl Gauges {
         }
         Member {
             key: entry.key,
-            weight: backend.spec.weight,
+            weight: backend.effective_weight(),
             running: backend.runtime.running(),
             slots: backend.spec.max_concurrency,
             load: entry.gauge.load(at),

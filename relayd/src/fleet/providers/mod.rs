@@ -56,6 +56,9 @@ use crate::tokenizer::Tokenizers;
 /// Time between two looks at what other replicas decided.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Looks between two rankings of every provider: what other replicas saw counts here as well.
+const RANK_LOOKS: u32 = 3;
+
 /// How providers are watched.
 #[derive(Clone, Debug, Default)]
 pub struct Watching {
@@ -173,11 +176,15 @@ impl Providers {
     pub async fn follow(self, stop: CancellationToken) {
         let mut seen = None;
         let mut reachable = true;
-        loop {
-            let looked = match self.judge().await {
-                Ok(()) => self.look(&mut seen).await,
-                Err(error) => Err(error),
+        for looks in 0_u32.. {
+            let looked = async {
+                self.judge().await?;
+                if looks % RANK_LOOKS == 0 {
+                    self.rank().await?;
+                }
+                self.look(&mut seen).await
             };
+            let looked = looked.await;
             match looked {
                 Ok(()) => reachable = true,
                 Err(error) if reachable => {
@@ -191,6 +198,26 @@ impl Providers {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Has routing draw each provider's backends by how far it can be relied on: the lowest of its
+    /// scores' lower bounds.
+    async fn rank(&self) -> Result<(), StoreError> {
+        let snapshot = self.0.fleet.snapshot();
+        let theirs: Vec<_> =
+            snapshot.backends().filter_map(|one| Some((one.provider()?, one))).collect();
+        if theirs.is_empty() {
+            return Ok(());
+        }
+        let rows = self.0.store.providers().await?;
+        let rank = |row: &ProviderRow| (row.id.clone(), self.record(row).reputation.rank());
+        let ranks: HashMap<_, _> = rows.iter().map(rank).collect();
+        for (provider, backend) in theirs {
+            if let Some(rank) = ranks.get(&provider) {
+                backend.runtime.set_rank(*rank);
+            }
+        }
+        Ok(())
     }
 
     async fn look(&self, seen: &mut Option<i64>) -> Result<(), StoreError> {

@@ -210,3 +210,27 @@ async fn a_policy_is_changed_while_requests_run() {
     router.set_policies(HashMap::from([("other".parse().unwrap(), Policy::RoundRobin)]));
     assert!((700..=800).contains(&on_a().await));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_can_be_relied_on_less_is_drawn_less() {
+    let fleet = fleet(vec![spec("a"), spec("b")]);
+    let router = Router::new(fleet.clone(), 7);
+    let m = scope("direct.openai.m");
+    let on_b = async || {
+        let mut count = 0;
+        for _ in 0..1_000 {
+            let permit = router.admit(&Ask::new(&m, &[], later())).await.unwrap();
+            count += usize::from(permit.backend().id() == &id("b"));
+            permit.report(ok());
+        }
+        count
+    };
+    assert!((450..=550).contains(&on_b().await));
+    backend(&fleet, "b").runtime.set_rank(250);
+    assert!((160..=240).contains(&on_b().await), "a fifth");
+    backend(&fleet, "b").runtime.set_rank(0);
+    let least = on_b().await;
+    assert!((1..=40).contains(&least), "{least}: it can still show what it does");
+    fleet.set_weight(&id("b"), 0).unwrap();
+    assert_eq!(backend(&fleet, "b").effective_weight(), 0);
+}

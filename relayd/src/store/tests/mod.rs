@@ -11,6 +11,7 @@ mod ledger;
 mod listings;
 mod plane;
 mod postgres;
+mod providers;
 mod sqlite;
 mod twins;
 mod usage;

@@ -1,0 +1,123 @@
+//! What providers' agents shall run, and how providers have done.
+
+use std::collections::BTreeMap;
+
+use super::fixture::Fixture;
+use super::on_both;
+use crate::domain::ProviderId;
+use crate::store::{
+    Change, Counter, DeploymentRow, NewInvitation, NewProvider, Presented, StoreError,
+};
+
+on_both! {
+    deployments_are_written_found_scaled_and_removed,
+    a_standing_is_written_over_what_was_read,
+}
+
+const ONE: &str = "prov_0000000000000001";
+const TWO: &str = "prov_0000000000000002";
+
+fn provider(id: &str) -> ProviderId {
+    id.parse().unwrap()
+}
+
+/// One who joins by an invitation of two.
+fn joins(id: &str) -> Change {
+    Change::NewProvider(NewProvider {
+        id: provider(id),
+        public_key: id.as_bytes().to_vec(),
+        presented: Presented {
+            name: format!("host-{}", &id[20..]),
+            payout: "0x52908400098527886e0f7030069857d2e4169ee7".parse().unwrap(),
+            agent_version: "test".to_owned(),
+            address: "127.0.0.1".to_owned(),
+            engines: Vec::new(),
+            gpus: Vec::new(),
+        },
+        invitation: [7; 32],
+        at_ms: 1,
+    })
+}
+
+fn invitation() -> Change {
+    Change::NewInvitation(NewInvitation {
+        id: "inv_0000000000000001".to_owned(),
+        token_hash: [7; 32],
+        note: String::new(),
+        uses: Some(2),
+        expires_ms: None,
+        created_by: "jo".to_owned(),
+        created_ms: 0,
+    })
+}
+
+fn deployment(number: u64, of: &str) -> DeploymentRow {
+    let parameters =
+        [("slots".to_owned(), "4".to_owned()), ("note".to_owned(), "\"\u{fc}".to_owned())];
+    DeploymentRow {
+        id: format!("dep_{number:016x}"),
+        provider: provider(of),
+        template: "llama".to_owned(),
+        model: "relay-tiny".to_owned(),
+        parameters: BTreeMap::from(parameters),
+        replicas: 2,
+        created_by: "jo".to_owned(),
+        created_ms: 5,
+        version: 1,
+    }
+}
+
+async fn deployments_are_written_found_scaled_and_removed(fixture: Fixture) {
+    let store = fixture.open().await;
+    store.write(vec![invitation(), joins(ONE), joins(TWO)], None).await.unwrap();
+    let before = store.counter(Counter::Deployments).await.unwrap();
+    let rows = [deployment(1, ONE), deployment(2, TWO), deployment(3, ONE)];
+    for row in rows.iter().rev() {
+        store.write(vec![Change::NewDeployment(row.clone())], None).await.unwrap();
+    }
+    assert!(store.counter(Counter::Deployments).await.unwrap() > before, "agents hear of it");
+    assert_eq!(store.deployments(None).await.unwrap(), rows);
+    let of = async |id| store.deployments(Some(&provider(id))).await.unwrap();
+    assert_eq!(of(ONE).await, [rows[0].clone(), rows[2].clone()]);
+    assert_eq!(of("prov_00000000000000ff").await, []);
+    assert_eq!(store.deployment(&rows[1].id).await.unwrap(), rows[1]);
+    let unknown = store.deployment("dep_00000000000000ff").await;
+    assert_eq!(unknown, Err(StoreError::NotFound("deployment")));
+
+    let scale = |expected, replicas| {
+        vec![Change::ScaleDeployment { id: rows[0].id.clone(), expected, replicas }]
+    };
+    store.write(scale(Some(1), 5), None).await.unwrap();
+    let scaled = store.deployment(&rows[0].id).await.unwrap();
+    assert_eq!((scaled.replicas, scaled.version), (5, 2));
+    let stale = store.write(scale(Some(1), 9), None).await.unwrap_err();
+    assert_eq!(stale, StoreError::Version { noun: "deployment", expected: 1, found: 2 });
+    assert_eq!(store.deployment(&rows[0].id).await.unwrap(), scaled, "nothing of it was written");
+
+    let remove =
+        |id: &str, expected| vec![Change::RemoveDeployment { id: id.to_owned(), expected }];
+    let stale = store.write(remove(&rows[0].id, Some(1)), None).await.unwrap_err();
+    assert_eq!(stale, StoreError::Version { noun: "deployment", expected: 1, found: 2 });
+    store.write(remove(&rows[0].id, Some(2)), None).await.unwrap();
+    store.write(remove(&rows[1].id, None), None).await.unwrap();
+    assert_eq!(store.deployments(None).await.unwrap(), [rows[2].clone()]);
+    let gone = store.write(remove(&rows[0].id, None), None).await.unwrap_err();
+    assert_eq!(gone, StoreError::NotFound("deployment"));
+    store.close().await;
+}
+
+async fn a_standing_is_written_over_what_was_read(fixture: Fixture) {
+    let store = fixture.open().await;
+    store.write(vec![invitation(), joins(ONE)], None).await.unwrap();
+    let note = |before: Option<&str>, after: &str| {
+        let (before, after) = (before.map(str::to_owned), after.to_owned());
+        vec![Change::NoteStanding { id: provider(ONE), before, after }]
+    };
+    store.write(note(Some(""), "{\"a\":1}"), None).await.unwrap();
+    let late = store.write(note(Some(""), "{\"a\":2}"), None).await.unwrap_err();
+    assert!(matches!(late, StoreError::Precondition(_)), "{late:?}");
+    assert_eq!(store.provider(&provider(ONE)).await.unwrap().standing, "{\"a\":1}");
+    store.write(note(None, ""), None).await.unwrap();
+    assert_eq!(store.provider(&provider(ONE)).await.unwrap().standing, "");
+    store.close().await;
+}
