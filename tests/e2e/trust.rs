@@ -144,6 +144,36 @@ async fn an_honest_provider_is_scored_and_stays() {
 }
 
 #[tokio::test]
+async fn a_newcomer_is_drawn_less_until_it_has_shown_what_it_does() {
+    let scene = Scene::new().await;
+    let drawn = || {
+        let all = scene.relay.admin(&["backends", "list"]).unwrap();
+        let all = all["backends"].as_array().unwrap().clone();
+        let number = |one: &Value, field: &str| one[field].as_u64().unwrap();
+        let both = |one: &Value| (number(one, "weight"), number(one, "effective_weight"));
+        let (theirs, own): (Vec<_>, Vec<_>) = all.iter().partition(|one| one["provider_id"] != "");
+        (both(theirs[0]), both(own[0]))
+    };
+    let until = async |what: &str, is: &dyn Fn(u64) -> bool| {
+        let drawn = eventually(what, async || Ok(Some(drawn()).filter(|now| is(now.0.1))));
+        drawn.await.unwrap()
+    };
+    let new = until("its rank to count", &|weight| weight < 100).await;
+    assert_eq!(new, ((100, 13), (100, 100)), "of a newcomer's scores 5 % lie below 0.132");
+    for number in 1..=8 {
+        scene.ask(number, false, 400).await;
+    }
+    let proven = until("its good answers to count", &|weight| weight > 50).await;
+    assert_eq!(proven.1, (100, 100));
+    let all = scene.relay.admin(&["backends", "list"]).unwrap();
+    let all = all["backends"].as_array().unwrap();
+    let theirs = all.iter().find(|one| one["provider_id"] != "").unwrap();
+    let name = theirs["backend_id"].as_str().unwrap();
+    let text = scene.relay.admin_text(&["backends", "show", name]).unwrap();
+    assert!(text.contains(&format!("100, drawn by {}", proven.0.1)), "{text}");
+}
+
+#[tokio::test]
 async fn inflated_counts_are_caught_after_two_requests() {
     let scene = Scene::new().await;
     scene.theirs.then(Script::Inflated { count: 5, times: 40 });

@@ -228,6 +228,7 @@ pub(super) fn backend(backend: &Backend) -> proto::Backend {
         breaker: breaker.into(),
         breaker_until_ms,
         weight: spec.weight,
+        effective_weight: backend.effective_weight(),
         max_concurrency: spec.max_concurrency,
         queue_limit: spec.queue_limit,
         running: view.running,

@@ -257,6 +257,13 @@ fn cells(backend: &proto::Backend) -> Vec<String> {
     ]
 }
 
+fn weight(backend: &proto::Backend) -> String {
+    match backend.effective_weight {
+        same if same == backend.weight => same.to_string(),
+        now => format!("{}, drawn by {now}", backend.weight),
+    }
+}
+
 fn detail(backend: &proto::Backend) -> String {
     pairs(&[
         ("backend", backend.backend_id.clone()),
@@ -264,7 +271,7 @@ fn detail(backend: &proto::Backend) -> String {
         ("state", format!("{} since {}", state(backend), time(backend.state_since_ms))),
         ("reason", or_dash(&backend.state_reason)),
         ("breaker", format!("{} until {}", breaker(backend), time(backend.breaker_until_ms))),
-        ("weight", backend.weight.to_string()),
+        ("weight", weight(backend)),
         ("running", format!("{} of {}", backend.running, backend.max_concurrency)),
         ("queued", format!("{} of {}", backend.queued, backend.queue_limit)),
         (
