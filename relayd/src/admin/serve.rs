@@ -10,6 +10,7 @@ use tonic::transport::server::TcpIncoming;
 
 use super::auth::GateLayer;
 use super::change::Changes;
+use super::services::attention::Waiting;
 use super::services::audit::Audit as AuditNoun;
 use super::services::backends::{Backends, BackendsView};
 use super::services::catalogue::CatalogueDocuments;
@@ -253,6 +254,7 @@ impl Services {
                     observe: observe.clone(),
                     today,
                     providers: ProvidersView(providers.clone()),
+                    waiting: Waiting::default(),
                     hosts: hosts.clone(),
                     rollouts: rollouts.clone(),
                 }),

@@ -1,17 +1,66 @@
 //! What of providers, cards and rollouts needs a person: a line each on the overview.
 
-use relay_proto::admin::v1 as proto;
+use std::sync::Arc;
+use std::time::Duration;
 
+use relay_proto::admin::v1 as proto;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::providers::ProvidersView;
+use crate::admin::watch::Watched;
+use crate::domain::Fault;
 use crate::fleet::Standing;
 use crate::rollouts::GATES;
+use crate::store::{Counter, Store};
+
+/// How old what is said of providers may be while nothing about them is written: how one has done
+/// changes by itself.
+const PROVIDERS_AGE: Duration = Duration::from_secs(10);
 
 /// How long a rollout that its gates took back is told of, milliseconds: a day, which somebody looks
 /// at the console in. A new revision or rollout ends it sooner.
 const TAKEN_BACK_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// The providers that need a person. A relay may have thousands, with their evidence and earnings, and
+/// an overview is looked at each second: they are read again when one was changed, not each time.
+#[derive(Clone, Debug, Default)]
+pub(in crate::admin) struct Waiting(Arc<Mutex<Option<Kept>>>);
+
+/// What was found, and when.
+#[derive(Debug)]
+struct Kept {
+    counter: i64,
+    at: Instant,
+    items: Vec<proto::Attention>,
+}
+
+impl Waiting {
+    /// A line for each.
+    pub(super) async fn of(
+        &self,
+        store: &Store,
+        providers: &ProvidersView,
+    ) -> Result<Vec<proto::Attention>, Fault> {
+        // Before the providers are read: what is written meanwhile is seen by the next look.
+        let counter = store.counter(Counter::Providers).await?;
+        let mut kept = self.0.lock().await;
+        if let Some(kept) = &*kept
+            && kept.counter == counter
+            && kept.at.elapsed() < PROVIDERS_AGE
+        {
+            return Ok(kept.items.clone());
+        }
+        let at = Instant::now();
+        let items: Vec<_> = providers.view().await?.iter().filter_map(about_provider).collect();
+        *kept = Some(Kept { counter, at, items: items.clone() });
+        Ok(items)
+    }
+}
+
 /// A provider that waits for a decision, or about which the policy decided: what a person decided is
 /// known to that person.
-pub(super) fn about_provider(provider: &proto::Provider) -> Option<proto::Attention> {
+fn about_provider(provider: &proto::Provider) -> Option<proto::Attention> {
     use proto::ProviderState::{Approved, Pending, Suspended};
     let standing = provider.reputation.as_ref().map_or("", |found| found.standing.as_str());
     let newest = provider.reputation.as_ref().and_then(|found| found.steps.first());

@@ -1,6 +1,6 @@
 //! One service a noun. Each holds only the handles that it needs.
 
-mod attention;
+pub(super) mod attention;
 pub(super) mod audit;
 pub(super) mod backends;
 pub(super) mod catalogue;

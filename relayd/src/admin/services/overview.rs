@@ -7,7 +7,7 @@ use relay_proto::admin::v1::overview_service_server::OverviewService;
 use relay_proto::admin::v1::overview_update::Update;
 use tonic::{Request, Response, Status};
 
-use super::attention::{about_cards, about_provider, about_rollout};
+use super::attention::{Waiting, about_cards, about_rollout};
 use super::hosts::HostsView;
 use super::providers::ProvidersView;
 use super::rollouts::RolloutsView;
@@ -32,6 +32,7 @@ pub(in crate::admin) struct OverviewView {
     pub(in crate::admin) observe: Observe,
     pub(in crate::admin) today: Today,
     pub(in crate::admin) providers: ProvidersView,
+    pub(in crate::admin) waiting: Waiting,
     pub(in crate::admin) hosts: HostsView,
     pub(in crate::admin) rollouts: RolloutsView,
 }
@@ -73,7 +74,7 @@ impl Watched for OverviewView {
         let money = self.money().await?;
         let mut attention: Vec<_> =
             backends.iter().filter_map(|backend| about_backend(backend)).collect();
-        attention.extend(self.providers.view().await?.iter().filter_map(about_provider));
+        attention.extend(self.waiting.of(&self.store, &self.providers).await?);
         attention.extend(self.hosts.view().await?.iter().flat_map(about_cards));
         let now_ms = now_ms();
         let models = self.rollouts.view().await?;

@@ -1,6 +1,7 @@
 //! The admin plane as its callers see it: a real server on loopback over a real SQLite database.
 
 mod changes;
+mod many;
 mod reach;
 mod roles;
 mod watches;
