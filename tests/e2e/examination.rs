@@ -38,7 +38,8 @@ async fn the_same_weights_are_recognised_and_their_context_is_verified() {
     let context = &found["engines"][0]["context"];
     assert_eq!(context["declared_tokens"], 1_024, "{found}");
     let verified = context["verified_tokens"].as_u64().unwrap();
-    assert!((700..1_024).contains(&verified), "{context}");
+    // What is left of 1,024 after the template's 256 and the answer's 24, in words of chance.
+    assert!((600..1_024).contains(&verified), "{context}");
     let text = relay.admin_text(&["providers", "show", &agent.provider]).unwrap();
     assert!(text.contains("is it relay-tiny: passed; "), "{text}");
     assert!(
