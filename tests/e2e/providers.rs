@@ -173,6 +173,32 @@ async fn a_provider_that_vanishes_costs_nobody_a_request_that_had_not_begun() {
 }
 
 #[tokio::test]
+async fn an_agent_that_answers_no_ping_is_gone_until_it_dials_again() {
+    let (own, theirs) =
+        (Scripted::counting(tokens(3)).unwrap(), Scripted::counting(tokens(3)).unwrap());
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    approve(&relay, &agent).await;
+    // It stands still, and its connection stays open.
+    agent.signal("STOP");
+    eventually("two pings to be missed", async || {
+        let found = backends(&relay, &agent);
+        let gone = found[0]["state"] == "down";
+        Ok((gone && found[0]["state_reason"] == "the provider is not connected").then_some(()))
+    })
+    .await
+    .unwrap();
+    let told = relay.admin(&["events", "list", "--subject", &agent.provider]).unwrap().to_string();
+    assert!(told.contains("is not connected any more"), "{told}");
+    agent.signal("CONT");
+    serves(&relay, &agent).await;
+    cordon_own(&relay);
+    let answer =
+        Caller::of(&relay).chat(Route::Openai, &Route::Openai.body(MODEL, 8, false)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_reader_who_leaves_ends_the_work_on_the_providers_host() {
     let own = Scripted::counting(tokens(2)).unwrap();
     let theirs = Scripted::start(tokens(2)).unwrap();
