@@ -66,7 +66,8 @@ pub(super) fn places() -> Arc<Semaphore> {
 async fn run(inner: &Inner, task: &Task, assignment: &Assignment) {
     let scope = &task.offer.scope;
     let now = Instant::now();
-    let Some(permit) = place(inner, scope, assignment, now).await else { return };
+    let copied = Ask { class: Class::Batch, ..Ask::new(scope, &[], now) };
+    let Some(permit) = place(inner, copied, assignment).await else { return };
     let sent = Instant::now();
     let tried = dispatch::attempt_on(inner, task, assignment, &permit, &Span::none(), false).await;
     let end = match tried {
@@ -138,15 +139,9 @@ async fn read(
     }
 }
 
-/// A place that is free by then, on a backend of the operator's.
-async fn place(
-    inner: &Inner,
-    scope: &Scope,
-    assignment: &Assignment,
-    until: Instant,
-) -> Option<Permit> {
-    let ask =
-        Ask { only: assignment.backends(), class: Class::Batch, ..Ask::new(scope, &[], until) };
+/// A place on a backend of the operator's.
+async fn place(inner: &Inner, ask: Ask<'_>, assignment: &Assignment) -> Option<Permit> {
+    let ask = Ask { only: assignment.backends(), ..ask };
     let permit = inner.router.admit(&ask).await.ok()?;
     (permit.backend().spec.trust != Trust::Provider).then_some(permit)
 }
@@ -201,7 +196,9 @@ async fn ask(
     let (mut permit, until) = (None, Instant::now() + CANARY_WAIT);
     for source in Source::ALL {
         let scope = Scope { mode: Mode::Direct, source, model: model.clone() };
-        permit = place(inner, &scope, side, until).await;
+        // They are few, and where everybody is busy a rollout is judged by them all the same.
+        let prompt = Ask { class: Class::Priority, ..Ask::new(&scope, &[], until) };
+        permit = place(inner, prompt, side).await;
         if permit.is_some() {
             break;
         }
