@@ -193,7 +193,7 @@ impl Sim<'_> {
         let rank = self.shares.join(Class::Standard, request.customer, &request.demand);
         match self.choose(&request, now) {
             Some(on) => {
-                self.shares.served(&rank);
+                self.served(&rank);
                 self.start(n, on, now);
             }
             None => {
@@ -306,9 +306,14 @@ impl Sim<'_> {
             let request = self.trace.requests[n];
             let Some(on) = self.choose(&request, now) else { return };
             self.line.remove(&rank);
-            self.shares.served(&rank);
+            self.served(&rank);
             self.start(n, on, now);
         }
+    }
+
+    fn served(&mut self, rank: &Rank) {
+        let first = self.line.first_key_value().map(|(rank, _)| rank);
+        self.shares.served(rank, first);
     }
 
     fn outcome(&self) -> Outcome {

@@ -77,8 +77,7 @@ async fn a_cheaper_model_in_place_of_the_approved_one_is_caught_after_two_questi
     assert!(text.starts_with("answered a hidden question unlike relay-tiny: "), "{text}");
     let reason = found["state_reason"].as_str().unwrap();
     assert!(reason.starts_with("by policy: identity has a lower bound"), "{reason}");
-    let events = relay.admin(&["events", "list"]).unwrap().to_string();
-    assert!(events.contains(reason), "{events}");
+    relay.told(reason).await.unwrap();
     is_nobodys(&relay, &found);
 }
 

@@ -59,12 +59,7 @@ async fn other_weights_under_the_same_name_fail_the_examination_and_a_person_is_
     let identity = &found["engines"][0]["identity"][0];
     assert_eq!((&identity["state"], &identity["passed"]), (&"failed".into(), &0.into()), "{found}");
     let told = "was examined and waits for a decision; it does not answer as relay-tiny";
-    eventually("the event", async || {
-        let events = relay.admin(&["events", "list"])?.to_string();
-        Ok(events.contains(told).then_some(()))
-    })
-    .await
-    .unwrap();
+    relay.told(told).await.unwrap();
 }
 
 #[tokio::test]

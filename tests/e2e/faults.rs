@@ -94,6 +94,8 @@ async fn an_engine_that_hangs_is_left_before_its_first_byte() {
         .set("CHAT__FIRST_BYTE_TIMEOUT", "500ms")
         .start()
         .unwrap();
+    // Each is asked in its turn.
+    relay.admin(&["models", "policy", MODEL, "round-robin"]).unwrap();
     let (account, caller) = rich(&relay);
     let mut asked = 0;
     while hung.requests() == 0 || asked < 8 {

@@ -184,12 +184,7 @@ async fn die_and_return(lock: Lock, with: impl Fn(RelayOptions) -> RelayOptions)
     match lock {
         Lock::File => {
             assert_eq!(open, 0, "every hold of the dead daemon is resolved");
-            eventually("the event of it", async || {
-                let events = relay.admin(&["events", "list"])?.to_string();
-                Ok(events.contains("holds.recovered").then_some(()))
-            })
-            .await
-            .unwrap();
+            relay.told("holds.recovered").await.unwrap();
         }
         Lock::Silence => assert!(open > 0, "a hold that may still be alive is not touched"),
     }

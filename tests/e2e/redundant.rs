@@ -172,8 +172,7 @@ async fn a_quorum_answers_what_enough_agree_about_and_nothing_else() {
     assert_eq!(world.requests().iter().sum::<u64>(), before + 1);
     let wrong = world.relay.admin(&["models", "execution", MODEL, "quorum:4:2"]).unwrap_err();
     assert!(wrong.to_string().contains("more than half"), "{wrong}");
-    let told = world.relay.admin(&["events", "list", "--subject", MODEL]).unwrap();
-    assert!(told.to_string().contains("model.execution_changed"), "{told}");
+    world.relay.told("model.execution_changed").await.unwrap();
 }
 
 #[tokio::test]

@@ -201,8 +201,7 @@ async fn a_bad_revision_under_load_goes_back_by_itself() {
     assert!(asked as f64 <= most, "{asked} of {during} at a share of {STEP} %");
     let total = outcomes.whole + outcomes.failed.len();
     bills_are_right(&world, &account, began, total).await;
-    let told = world.relay.admin(&["events", "list", "--subject", MODEL]).unwrap();
-    assert!(told.to_string().contains("rollout.rolled_back"), "{told}");
+    world.relay.told("rollout.rolled_back").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,12 +88,7 @@ impl Scene {
 
     /// Waits for an event that says so.
     async fn told(&self, words: &str) {
-        eventually(words, async || {
-            let events = self.relay.admin(&["events", "list"])?.to_string();
-            Ok(events.contains(words).then_some(()))
-        })
-        .await
-        .unwrap();
+        self.relay.told(words).await.unwrap();
     }
 
     /// Suspended by the policy: explained in its state, its evidence and an event, and on record.

@@ -6,14 +6,14 @@ use anyhow::bail;
 use tokio::time::Instant;
 
 /// Longest wait; on a busy machine everything takes longer than on an idle one.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(25);
 
 /// Looks until there is something.
 ///
 /// # Errors
-/// When a look fails, or nothing comes within 20 s.
+/// When a look fails, or nothing comes within a minute.
 pub async fn eventually<T>(
     what: &str,
     mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::place::binary;
+use crate::poll::eventually;
 use crate::postgres::Database;
 use crate::secrets::{check, keep_secret};
 
@@ -293,6 +294,18 @@ impl Relay {
         let fixed = ["admin", "--addr", self.ready.admin_addr.as_str()];
         let all: Vec<&str> = fixed.into_iter().chain(arguments.iter().copied()).collect();
         self.command(&all)
+    }
+
+    /// Waits for an event with these words: events are told a moment after what they tell of.
+    ///
+    /// # Errors
+    /// As [`Relay::admin`], and where none comes.
+    pub async fn told(&self, words: &str) -> anyhow::Result<()> {
+        eventually(words, async || {
+            let events = self.admin(&["events", "list"])?.to_string();
+            Ok(events.contains(words).then_some(()))
+        })
+        .await
     }
 
     /// Runs `relayd ledger audit` beside it; fails on any breach.

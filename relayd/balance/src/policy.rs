@@ -24,6 +24,10 @@ const SESSION_FACTOR: u64 = 4;
 /// a divisor of it.
 const STARTER_DIVISOR: u64 = 4;
 
+/// A way that is no longer than this is as good as none, in microseconds: on one network, what a
+/// probe takes is chance.
+const NEAR_US: u64 = 5_000;
+
 /// Load over the pool's mean up to which plain affinity stays, as a divisor of the mean: 1.25.
 const BOUND_DIVISOR: u64 = 4;
 
@@ -161,7 +165,7 @@ pub fn expected_wait_us(member: &Member, demand: &Demand, heaviest: u32, usual_n
     let tight = u64::from(kv_milli.saturating_sub(KV_TIGHT_MILLI));
     let span = u64::from(1000 - KV_TIGHT_MILLI);
     let pressed = ramped.saturating_add(ramped.saturating_mul(2 * tight) / span);
-    pressed.saturating_add(member.distance_us)
+    pressed.saturating_add(member.distance_us.saturating_sub(NEAR_US))
 }
 
 fn predictive(

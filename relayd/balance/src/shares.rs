@@ -4,6 +4,10 @@
 //! pushes on by its work; a request's place is the counter before it. Whoever returns from idle
 //! starts at the present, so that silence earns no credit, and whoever sent much waits behind those
 //! who sent little. Within one customer and class the order is that of arrival.
+//!
+//! The present is where the service is: at the start of what was served last, but never beyond
+//! somebody who still waits. There are several servers and not everybody may go to each: what passes
+//! by an idle one would otherwise put newcomers behind all that its customer sent to a busy one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -26,12 +30,18 @@ pub struct Rank {
 #[derive(Clone, Debug, Default)]
 pub struct Shares {
     next: u64,
-    /// The present of each class: the start of what was served last.
+    /// The present of each class.
     present: [u64; 4],
     counters: HashMap<(Class, u64), u64>,
 }
 
 impl Rank {
+    /// No place of a class is before this one.
+    #[must_use]
+    pub const fn first_of(class: Class) -> Self {
+        Self { class: Reverse(class), start: 0, number: 0 }
+    }
+
     /// The class.
     #[must_use]
     pub const fn class(&self) -> Class {
@@ -56,10 +66,11 @@ impl Shares {
         Rank { class: Reverse(class), start, number }
     }
 
-    /// The request of that place is served.
-    pub fn served(&mut self, rank: &Rank) {
+    /// The request of that place is served; `waiting` is the first of its class that is not.
+    pub fn served(&mut self, rank: &Rank, waiting: Option<&Rank>) {
         let present = &mut self.present[rank.class().index()];
-        *present = rank.start.max(*present);
+        let reached = waiting.map_or(rank.start, |waiting| rank.start.min(waiting.start));
+        *present = reached.max(*present);
     }
 
     /// The request of that place left before it was served.
@@ -174,7 +185,7 @@ mod tests {
         let mut shares = Shares::new();
         for _ in 0..10 {
             let rank = shares.join(Class::Standard, 1, &ONE);
-            shares.served(&rank);
+            shares.served(&rank, None);
         }
         let late = shares.join(Class::Standard, 2, &ONE);
         let present = shares.join(Class::Standard, 1, &ONE);
@@ -186,15 +197,27 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_elsewhere_does_not_pass_those_who_wait() {
+        let mut shares = Shares::new();
+        let waiting: Vec<_> = (0..10).map(|_| shares.join(Class::Standard, 1, &ONE)).collect();
+        let elsewhere = shares.join(Class::Standard, 1, &ONE);
+        shares.served(&elsewhere, waiting.first());
+        assert_eq!(shares.join(Class::Standard, 2, &ONE).start, 0, "before the second of them");
+        shares.served(&waiting[0], waiting.get(1));
+        shares.served(&waiting[1], waiting.get(2));
+        assert_eq!(shares.join(Class::Standard, 3, &ONE).start, 100);
+    }
+
+    #[test]
     fn counters_are_bounded_and_the_heavy_ones_stay() {
         let mut shares = Shares::new();
         let heavy = Demand { input_tokens: 1 << 40, output_tokens: 0 };
         shares.join(Class::Standard, u64::MAX, &heavy);
         for who in 0..3 * COUNTERS_MAX as u64 {
             let rank = shares.join(Class::Standard, who, &ONE);
-            shares.served(&rank);
+            shares.served(&rank, None);
             let far = Rank { start: rank.start + 1000, ..rank };
-            shares.served(&far);
+            shares.served(&far, None);
         }
         assert!(shares.len() <= COUNTERS_MAX);
         assert!(shares.join(Class::Standard, u64::MAX, &ONE).start >= 1 << 40);

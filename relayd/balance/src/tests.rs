@@ -64,6 +64,15 @@ fn the_faster_one_is_preferred_and_an_even_pool_is_shared_by_weight() {
 }
 
 #[test]
+fn a_longer_way_counts_and_chance_on_ones_own_network_does_not() {
+    let gauge = measured(3_000);
+    let at = |distance_us| Member { distance_us, ..member("a", &gauge, S) };
+    let shares = |far| counts(Policy::LeastLoad, &[at(300), at(far)], &Question::default(), 1000);
+    assert!(shares(4_500)[1] > 400, "{:?}", shares(4_500));
+    assert_eq!(shares(30_000), [1000, 0]);
+}
+
+#[test]
 fn prompts_that_are_still_read_count_more_than_requests() {
     let mut long = measured(S / 10);
     let mut many = measured(S / 10);

@@ -60,7 +60,7 @@ impl Queue {
 
     /// It goes without waiting.
     pub(super) fn pass(&mut self, rank: &Rank) {
-        self.shares.served(rank);
+        self.serve(rank);
     }
 
     /// It does not go.
@@ -96,7 +96,7 @@ impl Queue {
     pub(super) fn take(&mut self, rank: Rank) -> Option<Waiter> {
         let mut waiter = self.waiters.remove(&rank)?;
         self.unregister(rank, &mut waiter);
-        self.shares.served(&rank);
+        self.serve(&rank);
         Some(waiter)
     }
 
@@ -165,6 +165,12 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
+    }
+
+    fn serve(&mut self, rank: &Rank) {
+        let (after, class) = (Rank::first_of(rank.class()), rank.class());
+        let first = self.waiters.range(after..).next().map(|(first, _)| first);
+        self.shares.served(rank, first.filter(|first| first.class() == class));
     }
 
     fn register(&mut self, rank: Rank, waiter: &mut Waiter, on: &[&Arc<Backend>]) {

@@ -71,6 +71,32 @@ async fn one_heavy_customer_does_not_keep_a_hundred_light_ones_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_sends_to_an_idle_backend_does_not_put_others_behind_it_at_a_busy_one() {
+    const HEAVY: u64 = 0;
+    let busy = BackendSpec { max_concurrency: 1, queue_limit: 2_000, ..spec("a") };
+    let mut idle = spec("b");
+    idle.models = vec![crate::fleet::tests::served("n")];
+    let router = Router::new(fleet(vec![busy, idle]), 1);
+    let running = poll(&mut ask(&router, HEAVY, Class::Standard, 100)).unwrap().unwrap();
+    let mut waiting: Vec<(u64, Admission)> = Vec::new();
+    let (elsewhere, demand) =
+        (scope("direct.openai.n"), Demand { input_tokens: 10, output_tokens: 100 });
+    for _ in 0..500 {
+        let mut admission = ask(&router, HEAVY, Class::Standard, 100);
+        assert!(poll(&mut admission).is_none());
+        waiting.push((HEAVY, admission));
+        let passing = Ask { customer: HEAVY, demand, ..Ask::new(&elsewhere, &[], later()) };
+        router.admit(&passing).await.unwrap().report(ok());
+    }
+    let mut light = ask(&router, 1, Class::Standard, 10);
+    assert!(poll(&mut light).is_none());
+    waiting.push((1, light));
+    let order = served(running, &mut waiting).await;
+    let place = order.iter().position(|customer| *customer != HEAVY).unwrap();
+    assert!(place <= 1, "the light one was served after {place} others");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_line_that_one_customer_filled_still_lets_others_in() {
     const HEAVY: u64 = 0;
     let router = one_at_a_time(50);
