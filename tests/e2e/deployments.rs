@@ -121,10 +121,15 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
     assert!(missing.unwrap_err().to_string().contains("deployment"));
     let made = relay.admin(&["rollouts", "revise", &model, "--deployment", &id]).unwrap();
     assert_eq!((&made["number"], &made["deployment_id"]), (&2.into(), &id.as_str().into()));
-    relay.admin(&["rollouts", "start", &model, "2", "--reason", "its own machine"]).unwrap();
-    for _ in 0..5 {
-        relay.admin(&["rollouts", "advance", &model]).unwrap();
-    }
+    // By hand, step by step.
+    let take = |revision: &str| {
+        relay.admin(&["rollouts", "start", &model, revision, "--reason", "its own machine"])?;
+        for _ in 0..5 {
+            relay.admin(&["rollouts", "advance", &model])?;
+        }
+        anyhow::Ok(())
+    };
+    take("2").unwrap();
     let shown = relay.admin(&["rollouts", "show", &model]).unwrap();
     let served = (&shown["live_revision"], &shown["targets"], &shown["targets_up"]);
     assert_eq!(served, (&2.into(), &1.into(), &1.into()), "{shown}");
@@ -191,10 +196,16 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
         (&serves["models"][0]["model"], &serves["models"][0]["upstream"], &serves["requests"]),
         (&model.as_str().into(), &"relay-tiny-v2".into(), &3.into())
     );
+    // What a model is served by cannot be taken from under it.
+    let refused = relay.admin(&["providers", "undeploy", &newer]).unwrap_err().to_string();
+    assert!(refused.contains("another revision first"), "{refused}");
+    take("2").unwrap();
     relay.admin(&["providers", "undeploy", &newer]).unwrap();
-    serving(&relay, &agent, 1).await;
+    let one = serving(&relay, &agent, 1).await[0]["backend_id"].as_str().unwrap().to_owned();
 
-    // The agent dies and its children with it; what is wanted runs again once it is back.
+    // The agent dies and its children with it; what is wanted runs again once it is back, as an
+    // operator had set it.
+    relay.admin(&["backends", "weight", &one, "7"]).unwrap();
     agent.kill();
     eventually("the instance to be gone", async || {
         let found = instances(&relay, &agent);
@@ -203,7 +214,8 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
     .await
     .unwrap();
     agent.run().unwrap();
-    serving(&relay, &agent, 1).await;
+    assert_eq!(serving(&relay, &agent, 1).await[0]["weight"], 7);
+    take("1").unwrap();
     relay.admin(&["providers", "undeploy", &id]).unwrap();
     serving(&relay, &agent, 0).await;
     let left = relay.admin(&["providers", "deployments", &who]).unwrap();

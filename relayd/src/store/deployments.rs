@@ -129,11 +129,33 @@ pub(super) async fn remove(
     conn: &mut AnyConnection,
     id: &str,
     expected: Option<u64>,
+    even_if_used: bool,
 ) -> Result<(), StoreError> {
     bump(conn, Counter::Deployments).await?;
+    if !even_if_used && is_used(conn, id).await? {
+        return Err(StoreError::Precondition(
+            "a model's live revision or an open rollout runs on this deployment: move the model to another revision first",
+        ));
+    }
     let row = sqlx::query("delete from deployment where id = $1 returning version + 1 as version")
         .bind(id)
         .fetch_optional(conn)
         .await?;
     expect_version("deployment", row.as_ref(), expected)
+}
+
+/// Whether a revision runs on it that is live or takes part in a rollout.
+async fn is_used(conn: &mut AnyConnection, id: &str) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "select r.number from revision r where r.deployment = $1 and (
+            exists (select 1 from live_revision l where l.model = r.model and l.number = r.number)
+            or exists (select 1 from rollout o
+                where o.model = r.model and o.state in ('running', 'paused')
+                    and (o.from_number = r.number or o.to_number = r.number)))
+         limit 1",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
 }

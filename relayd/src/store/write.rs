@@ -106,6 +106,8 @@ pub enum Change {
         id: String,
         /// The version read.
         expected: Option<u64>,
+        /// Even where a model is served by it.
+        even_if_used: bool,
     },
     /// A new invitation.
     NewInvitation(NewInvitation),
@@ -407,7 +409,9 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
         Change::ScaleDeployment { id, expected, replicas } => {
             deployments::scale(conn, id, *expected, *replicas).await
         }
-        Change::RemoveDeployment { id, expected } => deployments::remove(conn, id, *expected).await,
+        Change::RemoveDeployment { id, expected, even_if_used } => {
+            deployments::remove(conn, id, *expected, *even_if_used).await
+        }
         Change::NewInvitation(new) => providers::invite(conn, new).await,
         Change::WithdrawInvitation { id, expected, at_ms } => {
             providers::withdraw(conn, id, *expected, *at_ms).await

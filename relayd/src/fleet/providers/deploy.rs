@@ -114,7 +114,8 @@ impl Providers {
     /// Wants it no more. Its instances take no new request and end; what it was is returned.
     ///
     /// # Errors
-    /// [`Code::NotFound`], [`Code::VersionConflict`].
+    /// [`Code::NotFound`], [`Code::VersionConflict`], and [`Code::FailedPrecondition`] where a live
+    /// revision or an open rollout runs on it.
     pub async fn undeploy(
         &self,
         id: &str,
@@ -123,7 +124,7 @@ impl Providers {
     ) -> Result<Deployment, Fault> {
         let known = self.deployment(id).await?;
         let row = self.0.store.provider(&known.row.provider).await?;
-        let change = Change::RemoveDeployment { id: id.to_owned(), expected };
+        let change = Change::RemoveDeployment { id: id.to_owned(), expected, even_if_used: false };
         self.0.store.write(vec![change], trail).await?;
         let text = format!("is to run {} no more", known.row.model);
         self.tell(EventKind::DeploymentChanged, Severity::Info, &row, &text);
@@ -168,7 +169,9 @@ impl Providers {
     }
 
     /// Makes the backends of a provider's instances follow from what is wanted and what its agent
-    /// tells: one for each instance that was up once, until it goes.
+    /// tells: one for each instance that was up once, until it goes. Where an instance is gone and
+    /// wanted still, as when its agent starts anew, its backend waits for the one that takes its
+    /// place and gets what an operator had set.
     async fn settle_instances(
         &self,
         row: &ProviderRow,
@@ -190,28 +193,44 @@ impl Providers {
             let theirs = engines.iter().filter(|engine| engine.deployment == deployment.id);
             let most = usize::try_from(deployment.replicas).unwrap_or(usize::MAX);
             let Some(model) = named(deployment) else { continue };
+            let is_gone = |known: &&BackendRow| {
+                let address = known.url.parse::<AgentAddress>();
+                known.deployment == deployment.id
+                    && address.is_ok_and(|at| engines.iter().all(|engine| engine.name != at.engine))
+            };
+            let mut gone = existing.iter().map(|known| &known.row).filter(is_gone);
+            let mut standing = 0;
             for engine in theirs.filter(|engine| engine.state != DRAINING).take(most) {
                 let address = AgentAddress { provider: id.clone(), engine: engine.name.clone() };
                 let url = address.to_string();
                 let known = existing.iter().find(|known| known.row.url == url);
                 let Some(upstream) = upstream(engine, &deployment.model) else {
                     // It lists nothing while it is loaded; what stands may stand.
+                    standing += usize::from(known.is_some());
                     kept.extend(known.map(|_| url));
                     continue;
                 };
                 let served = BackendModel { model: model.clone(), upstream: upstream.to_owned() };
-                let fresh = instance(row, engine, served, &existing);
-                let fresh =
-                    fresh.map(|fresh| BackendRow { deployment: deployment.id.clone(), ..fresh });
-                if let Some(fresh) = fresh
+                if let Some(fresh) = instance(row, engine, served, &existing)
                     && (known.is_some() || engine.state == UP)
                 {
+                    let heir_of = known.is_none().then(|| gone.next()).flatten();
+                    let fresh = BackendRow {
+                        deployment: deployment.id.clone(),
+                        queue: heir_of.map_or(fresh.queue, |before| before.queue),
+                        weight: heir_of.map_or(fresh.weight, |before| before.weight),
+                        intake: heir_of.map_or(fresh.intake, |before| before.intake),
+                        ..fresh
+                    };
+                    standing += 1;
                     kept.insert(url);
                     if known.is_none_or(|known| differs(&known.row, &fresh)) {
                         changes.push(Change::PutBackend { backend: fresh, expected: None });
                     }
                 }
             }
+            let lacking = most.saturating_sub(standing);
+            kept.extend(gone.take(lacking).map(|waits| waits.url.clone()));
         }
         for known in &existing {
             let Ok(address) = known.row.url.parse::<AgentAddress>() else { continue };
@@ -238,7 +257,11 @@ impl Providers {
         id: &ProviderId,
     ) -> Result<Vec<Change>, StoreError> {
         let all = self.0.store.deployments(Some(id)).await?;
-        let gone = |row: DeploymentRow| Change::RemoveDeployment { id: row.id, expected: None };
+        let gone = |row: DeploymentRow| Change::RemoveDeployment {
+            id: row.id,
+            expected: None,
+            even_if_used: true,
+        };
         Ok(all.into_iter().map(gone).collect())
     }
 

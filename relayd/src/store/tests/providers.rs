@@ -94,8 +94,9 @@ async fn deployments_are_written_found_scaled_and_removed(fixture: Fixture) {
     assert_eq!(stale, StoreError::Version { noun: "deployment", expected: 1, found: 2 });
     assert_eq!(store.deployment(&rows[0].id).await.unwrap(), scaled, "nothing of it was written");
 
-    let remove =
-        |id: &str, expected| vec![Change::RemoveDeployment { id: id.to_owned(), expected }];
+    let remove = |id: &str, expected| {
+        vec![Change::RemoveDeployment { id: id.to_owned(), expected, even_if_used: false }]
+    };
     let stale = store.write(remove(&rows[0].id, Some(1)), None).await.unwrap_err();
     assert_eq!(stale, StoreError::Version { noun: "deployment", expected: 1, found: 2 });
     store.write(remove(&rows[0].id, Some(2)), None).await.unwrap();
