@@ -190,7 +190,7 @@ impl Sim<'_> {
     /// A place at once, or one in line.
     fn admit(&mut self, n: usize, now: u64) {
         let request = self.trace.requests[n];
-        let rank = self.shares.join(Class::Standard, request.customer, &request.demand);
+        let rank = self.shares.join(Class::Standard, request.customer.into(), &request.demand);
         match self.choose(&request, now) {
             Some(on) => {
                 self.served(&rank);

@@ -73,7 +73,8 @@ async fn a_models_policy_is_changed_while_it_serves() {
     let caller = Caller::of(&relay);
     let shown = relay.admin(&["models", "show", MODEL]).unwrap();
     assert_eq!((&shown["policy"], &shown["policy_version"]), (&"predictive".into(), &0.into()));
-    // A long prompt stays where it is warm.
+    // A long prompt stays at home, however fast the others are.
+    relay.admin(&["models", "policy", MODEL, "affinity"]).unwrap();
     let mut body = Route::Openai.body(MODEL, 4, false);
     body["messages"][0]["content"] = "The same words again and again. ".repeat(40).into();
     let counts = || [engines[0].requests(), engines[1].requests()];
@@ -85,12 +86,15 @@ async fn a_models_policy_is_changed_while_it_serves() {
         let after = counts();
         [after[0] - before[0], after[1] - before[1]]
     };
+    eventually("the policy to be followed", async || Ok(ask(2).await.contains(&2).then_some(())))
+        .await
+        .unwrap();
     let at_home = ask(20).await;
     assert!(at_home.contains(&20), "{at_home:?}");
     let wrong = relay.admin(&["models", "policy", MODEL, "best"]).unwrap_err().to_string();
     assert!(wrong.contains("round-robin"), "it names what there is: {wrong}");
     let set = relay.admin(&["models", "policy", MODEL, "round-robin"]).unwrap();
-    assert_eq!((&set["policy"], &set["policy_version"]), (&"round-robin".into(), &1.into()));
+    assert_eq!((&set["policy"], &set["policy_version"]), (&"round-robin".into(), &2.into()));
     eventually("the policy to be followed", async || Ok((ask(2).await == [1, 1]).then_some(())))
         .await
         .unwrap();

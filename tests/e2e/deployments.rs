@@ -154,8 +154,12 @@ async fn a_model_is_deployed_onto_an_agent_serves_grows_to_two_and_goes() {
         assert_eq!(answer.unwrap().status, 200);
     }
     assert_eq!(others(), before, "whoever else lists the model gets nothing");
-    let shown = relay.admin(&["rollouts", "show", &model]).unwrap();
-    assert_eq!(shown["targets_up"], 2, "an instance more is one of the revision");
+    eventually("an instance more to be one of the revision", async || {
+        let shown = relay.admin(&["rollouts", "show", &model])?;
+        Ok((shown["targets_up"] == 2).then_some(()))
+    })
+    .await
+    .unwrap();
     relay.admin(&["providers", "scale", &id, "1"]).unwrap();
     serving(&relay, &agent, 1).await;
 

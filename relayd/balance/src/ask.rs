@@ -23,6 +23,30 @@ pub enum Class {
     Priority,
 }
 
+/// Whom a request is counted to where those of one class share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Customer {
+    /// A hash of its name, the same for all requests of one.
+    pub id: u64,
+    /// Its share against the others of its class, from 1: one of 4 gets four times as much done as
+    /// one of 1 while both wait.
+    pub weight: u32,
+}
+
+impl Customer {
+    /// What work of its counts for, at least 1.
+    pub(crate) fn charge(self, demand: &Demand) -> u64 {
+        demand.work().div_ceil(u64::from(self.weight.max(1)))
+    }
+}
+
+impl From<u64> for Customer {
+    /// One of weight 1.
+    fn from(id: u64) -> Self {
+        Self { id, weight: 1 }
+    }
+}
+
 impl Class {
     /// All of them, the first to give way first.
     pub const ALL: [Self; 4] = [Self::Batch, Self::Free, Self::Standard, Self::Priority];

@@ -16,7 +16,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Class, Demand};
+pub use ask::{Class, Customer, Demand};
 pub use dice::Dice;
 pub use gauge::{ENGINE_LOAD_US, EngineLoad, Gauge, Load, SLOW_START_US, Taken};
 pub use hash::Hasher;

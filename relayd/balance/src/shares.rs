@@ -1,7 +1,7 @@
 //! Who of those who wait goes next: classes in order, customers by the tokens they used.
 //!
 //! Start-time fair queueing. Every customer has a counter of virtual time that each of its requests
-//! pushes on by its work; a request's place is the counter before it. Whoever returns from idle
+//! pushes on by its work over its weight; a request's place is the counter before it. Whoever returns from idle
 //! starts at the present, so that silence earns no credit, and whoever sent much waits behind those
 //! who sent little. Within one customer and class the order is that of arrival.
 //!
@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::{Class, Demand, Load};
+use crate::{Class, Customer, Demand, Load};
 
 /// Customers whose counters are kept at most: those ahead of the present come first. One is some
 /// 40 bytes.
@@ -57,10 +57,11 @@ impl Shares {
     }
 
     /// The place of a request that comes now; its customer is charged for it.
-    pub fn join(&mut self, class: Class, customer: u64, demand: &Demand) -> Rank {
+    pub fn join(&mut self, class: Class, customer: Customer, demand: &Demand) -> Rank {
         let present = self.present[class.index()];
-        let start = self.counters.get(&(class, customer)).map_or(present, |at| present.max(*at));
-        self.charge(class, customer, start.saturating_add(demand.work()));
+        let known = self.counters.get(&(class, customer.id));
+        let start = known.map_or(present, |at| present.max(*at));
+        self.charge(class, customer.id, start.saturating_add(customer.charge(demand)));
         let number = self.next;
         self.next += 1;
         Rank { class: Reverse(class), start, number }
@@ -74,14 +75,21 @@ impl Shares {
     }
 
     /// The request of that place left before it was served.
-    pub fn left(&mut self, rank: &Rank, customer: u64, demand: &Demand) {
+    pub fn left(&mut self, rank: &Rank, customer: Customer, demand: &Demand) {
         self.corrected(rank.class(), customer, demand, &Demand::default());
     }
 
     /// A request has used something else than was expected.
-    pub fn corrected(&mut self, class: Class, customer: u64, expected: &Demand, used: &Demand) {
-        if let Some(at) = self.counters.get_mut(&(class, customer)) {
-            *at = at.saturating_sub(expected.work()).saturating_add(used.work());
+    pub fn corrected(
+        &mut self,
+        class: Class,
+        customer: Customer,
+        expected: &Demand,
+        used: &Demand,
+    ) {
+        if let Some(at) = self.counters.get_mut(&(class, customer.id)) {
+            *at =
+                at.saturating_sub(customer.charge(expected)).saturating_add(customer.charge(used));
         }
     }
 
@@ -163,9 +171,9 @@ mod tests {
         let mut places: Vec<_> = Class::ALL
             .into_iter()
             .zip(names)
-            .map(|(class, name)| (shares.join(class, 1, &ONE), name))
+            .map(|(class, name)| (shares.join(class, 1.into(), &ONE), name))
             .collect();
-        places.push((shares.join(Class::Standard, 1, &ONE), "again"));
+        places.push((shares.join(Class::Standard, 1.into(), &ONE), "again"));
         assert_eq!(order(&places), ["priority", "standard", "again", "free", "batch"]);
     }
 
@@ -173,54 +181,78 @@ mod tests {
     fn one_who_sent_much_does_not_keep_others_waiting() {
         let mut shares = Shares::new();
         let mut line: Vec<(Rank, u64)> =
-            (0..1000).map(|_| (shares.join(Class::Standard, 0, &ONE), 0)).collect();
-        line.extend((1..=100).map(|who| (shares.join(Class::Standard, who, &ONE), who)));
+            (0..1000).map(|_| (shares.join(Class::Standard, 0.into(), &ONE), 0)).collect();
+        line.extend((1..=100).map(|who| (shares.join(Class::Standard, who.into(), &ONE), who)));
         line.sort();
         let last = line.iter().rposition(|(_, who)| *who != 0).unwrap();
         assert_eq!(last, 100, "each of them once, after the first of the one who sent much");
     }
 
     #[test]
+    fn who_weighs_four_gets_four_times_as_much_done() {
+        let mut shares = Shares::new();
+        let (light, heavy) = (Customer { id: 1, weight: 1 }, Customer { id: 2, weight: 4 });
+        let mut line = Vec::new();
+        for _ in 0..100 {
+            line.push((shares.join(Class::Standard, light, &ONE), light.id));
+            line.push((shares.join(Class::Standard, heavy, &ONE), heavy.id));
+        }
+        line.sort();
+        let of_heavy = line[..100].iter().filter(|(_, who)| *who == heavy.id).count();
+        assert_eq!(of_heavy, 80);
+    }
+
+    #[test]
     fn silence_earns_no_credit_and_leaving_costs_nothing() {
         let mut shares = Shares::new();
         for _ in 0..10 {
-            let rank = shares.join(Class::Standard, 1, &ONE);
+            let rank = shares.join(Class::Standard, 1.into(), &ONE);
             shares.served(&rank, None);
         }
-        let late = shares.join(Class::Standard, 2, &ONE);
-        let present = shares.join(Class::Standard, 1, &ONE);
+        let late = shares.join(Class::Standard, 2.into(), &ONE);
+        let present = shares.join(Class::Standard, 1.into(), &ONE);
         assert_eq!(late.start, 900, "lifted to the present");
         assert_eq!(present.start, 1000);
-        shares.left(&present, 1, &ONE);
-        shares.corrected(Class::Standard, 1, &ONE, &Demand { input_tokens: 400, output_tokens: 0 });
-        assert!(shares.join(Class::Standard, 1, &ONE).start >= 1300);
+        shares.left(&present, 1.into(), &ONE);
+        shares.corrected(
+            Class::Standard,
+            1.into(),
+            &ONE,
+            &Demand { input_tokens: 400, output_tokens: 0 },
+        );
+        assert!(shares.join(Class::Standard, 1.into(), &ONE).start >= 1300);
     }
 
     #[test]
     fn what_goes_elsewhere_does_not_pass_those_who_wait() {
         let mut shares = Shares::new();
-        let waiting: Vec<_> = (0..10).map(|_| shares.join(Class::Standard, 1, &ONE)).collect();
-        let elsewhere = shares.join(Class::Standard, 1, &ONE);
+        let waiting: Vec<_> =
+            (0..10).map(|_| shares.join(Class::Standard, 1.into(), &ONE)).collect();
+        let elsewhere = shares.join(Class::Standard, 1.into(), &ONE);
         shares.served(&elsewhere, waiting.first());
-        assert_eq!(shares.join(Class::Standard, 2, &ONE).start, 0, "before the second of them");
+        assert_eq!(
+            shares.join(Class::Standard, 2.into(), &ONE).start,
+            0,
+            "before the second of them"
+        );
         shares.served(&waiting[0], waiting.get(1));
         shares.served(&waiting[1], waiting.get(2));
-        assert_eq!(shares.join(Class::Standard, 3, &ONE).start, 100);
+        assert_eq!(shares.join(Class::Standard, 3.into(), &ONE).start, 100);
     }
 
     #[test]
     fn counters_are_bounded_and_the_heavy_ones_stay() {
         let mut shares = Shares::new();
         let heavy = Demand { input_tokens: 1 << 40, output_tokens: 0 };
-        shares.join(Class::Standard, u64::MAX, &heavy);
+        shares.join(Class::Standard, u64::MAX.into(), &heavy);
         for who in 0..3 * COUNTERS_MAX as u64 {
-            let rank = shares.join(Class::Standard, who, &ONE);
+            let rank = shares.join(Class::Standard, who.into(), &ONE);
             shares.served(&rank, None);
             let far = Rank { start: rank.start + 1000, ..rank };
             shares.served(&far, None);
         }
         assert!(shares.len() <= COUNTERS_MAX);
-        assert!(shares.join(Class::Standard, u64::MAX, &ONE).start >= 1 << 40);
+        assert!(shares.join(Class::Standard, u64::MAX.into(), &ONE).start >= 1 << 40);
     }
 
     #[test]

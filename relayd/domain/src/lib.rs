@@ -47,5 +47,5 @@ pub use rollout::{
     ALL_PERMILLE, ALPHA_PPM, CANARY_PROMPTS_MAX, CANARY_TEXT_MAX_BYTES, CanaryPrompt, Gate, Gates,
     MIN_SAMPLES, PATIENCE_MAX, RolloutPlan, RolloutState, STEPS_MAX, TOLERANCE_MAX_PPM, WINDOW_MS,
 };
-pub use tier::{GUEST_TIER, RateLimits, Tier};
+pub use tier::{GUEST_TIER, RateLimits, TIER_WEIGHT_MAX, Tier};
 pub use tokenizer::{TokenizerSource, TokenizerSourceError};

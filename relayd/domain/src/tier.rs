@@ -9,6 +9,9 @@ use crate::{Mode, Scope};
 /// The tier of callers without a credential.
 pub const GUEST_TIER: &str = "guest";
 
+/// Largest weight of a tier.
+pub const TIER_WEIGHT_MAX: u32 = 100;
+
 /// Requests a minute. `None` means without limit; on a key, as its tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +38,9 @@ pub struct Tier {
     pub custom: bool,
     /// Active keys a customer may have.
     pub max_keys: u32,
+    /// Its customers' share of a busy model against others that give way as they do, 1 to
+    /// [`TIER_WEIGHT_MAX`].
+    pub weight: u32,
     /// Requests a minute of one customer.
     pub limits: RateLimits,
     /// Scopes that the tier may not use.

@@ -146,6 +146,7 @@ pub(super) fn tier(tier: &Tier, version: u64) -> proto::Tier {
         level: tier.level,
         custom: tier.custom,
         max_keys: tier.max_keys,
+        weight: tier.weight,
         direct_rpm: tier.limits.direct.unwrap_or(0),
         opengpu_rpm: tier.limits.opengpu.unwrap_or(0),
         global_rpm: tier.limits.global.unwrap_or(0),

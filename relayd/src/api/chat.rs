@@ -116,8 +116,9 @@ async fn serve(
         None => false,
     };
     let request_id = visit.request_id;
-    let class = face.identity.class(&principal);
-    let call = Call { principal, request_id, request, offer, session, trace: visit.trace, class };
+    let (class, weight) = face.identity.class_and_weight(&principal);
+    let trace = visit.trace;
+    let call = Call { principal, request_id, request, offer, session, trace, class, weight };
     let mut response = match face.inference.chat(call).await? {
         Reply::Whole(answer) => body::json(answer),
         Reply::Stream(frames) => {

@@ -83,6 +83,7 @@ pub fn dev_document(engines: &[FoundEngine]) -> Result<String, DocumentError> {
         level: 100,
         custom: true,
         max_keys: DEV_MAX_KEYS,
+        weight: 1,
         limits: RateLimits::NONE,
         denied_scopes: Vec::new(),
     });

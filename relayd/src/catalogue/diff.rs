@@ -139,6 +139,7 @@ fn tier_fields(tier: &Tier) -> Vec<Field> {
         ("level", tier.level.to_string()),
         ("custom", tier.custom.to_string()),
         ("max_keys", tier.max_keys.to_string()),
+        ("weight", tier.weight.to_string()),
         ("rate_limits.direct", limit(tier.limits.direct)),
         ("rate_limits.opengpu", limit(tier.limits.opengpu)),
         ("rate_limits.global", limit(tier.limits.global)),

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::domain::{
-    BackendId, GUEST_TIER, Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, Tier,
-    TokenizerSource,
+    BackendId, GUEST_TIER, Meter, Mode, ModelName, Ncr, RateLimits, Scope, Source, TIER_WEIGHT_MAX,
+    Tier, TokenizerSource,
 };
 
 use crate::ledger::{LongContext, Rates};
@@ -105,6 +105,7 @@ struct TierTable {
     #[serde(default)]
     custom: bool,
     max_keys: u32,
+    weight: Option<Spanned<u32>>,
     #[serde(default)]
     rate_limits: RateLimits,
     #[serde(default)]
@@ -231,6 +232,7 @@ impl Reader<'_> {
             level: table.level,
             custom: table.custom,
             max_keys: table.max_keys,
+            weight: self.bound(&table.weight, 1, 1..=TIER_WEIGHT_MAX)?,
             limits: table.rate_limits,
             denied_scopes: scopes.collect::<Result<_, _>>()?,
             name,
@@ -341,18 +343,25 @@ impl Reader<'_> {
         Ok(rates)
     }
 
+    fn bound(
+        &self,
+        value: &Option<Spanned<u32>>,
+        default: u32,
+        bounds: RangeInclusive<u32>,
+    ) -> Result<u32, DocumentError> {
+        let Some(value) = value else { return Ok(default) };
+        let number = *value.get_ref();
+        if bounds.contains(&number) {
+            return Ok(number);
+        }
+        let problem = format!("expected {} to {}", bounds.start(), bounds.end());
+        Err(self.error(&value.span(), problem))
+    }
+
     fn backend(&self, table: BackendTable, seen: &mut Seen) -> Result<BackendSpec, DocumentError> {
         let name: BackendId = self.parsed(&table.name)?;
         self.first(&mut seen.backends, &name, &table.name)?;
         let url = self.origin(&table.url)?;
-        let bound = |value: &Option<Spanned<u32>>, default: u32, least: u32, most: u32| {
-            let Some(value) = value else { return Ok(default) };
-            let number = *value.get_ref();
-            if (least..=most).contains(&number) {
-                return Ok(number);
-            }
-            Err(self.error(&value.span(), format!("expected {least} to {most}")))
-        };
         let mut models = Vec::with_capacity(table.models.len());
         for (model, upstream) in &table.models {
             let model: ModelName = self.parsed(model)?;
@@ -365,9 +374,9 @@ impl Reader<'_> {
             url,
             dialect: table.dialect,
             engine: table.engine.unwrap_or(EngineKind::Unknown),
-            max_concurrency: bound(&table.max_concurrency, CONCURRENCY_DEFAULT, 1, most)?,
-            queue: bound(&table.queue, QUEUE_DEFAULT, 0, most)?,
-            weight: bound(&table.weight, WEIGHT_DEFAULT, 0, WEIGHT_MAX)?,
+            max_concurrency: self.bound(&table.max_concurrency, CONCURRENCY_DEFAULT, 1..=most)?,
+            queue: self.bound(&table.queue, QUEUE_DEFAULT, 0..=most)?,
+            weight: self.bound(&table.weight, WEIGHT_DEFAULT, 0..=WEIGHT_MAX)?,
             credential_file: table.credential_file,
             models,
         })

@@ -47,6 +47,7 @@ fn write_tier(out: &mut String, tier: &Tier) -> fmt::Result {
     writeln!(out, "level = {}", tier.level)?;
     writeln!(out, "custom = {}", tier.custom)?;
     writeln!(out, "max_keys = {}", tier.max_keys)?;
+    writeln!(out, "weight = {}", tier.weight)?;
     if tier.limits != RateLimits::NONE {
         let RateLimits { direct, opengpu, global } = tier.limits;
         let named = [("direct", direct), ("opengpu", opengpu), ("global", global)];

@@ -193,6 +193,7 @@ mod tests {
             level,
             custom: false,
             max_keys: 1,
+            weight: 1,
             limits: RateLimits::NONE,
             denied_scopes: denied.iter().map(|scope| scope.parse().unwrap()).collect(),
         })

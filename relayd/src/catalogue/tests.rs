@@ -63,6 +63,7 @@ fn mistakes_name_file_and_line() {
         (&format!("{MODEL}{MODEL}"), 11, "a.toml:3 too"),
         (&MODEL.replace("source =", "mode = \"opengpu\"\nsource ="), 7, "nothing is deployed"),
         ("[[tier]]\nname = \"Basic\"\nlevel = 1\nmax_keys = 1", 2, "a tier's name"),
+        ("[[tier]]\nname = \"a\"\nlevel = 1\nmax_keys = 1\nweight = 0", 5, "expected 1 to 100"),
         ("[[tier]]\nname = \"guest\"\nlevel = 1\nmax_keys = 1", 2, "max_keys = 0"),
         (
             "[[tier]]\nname = \"a\"\nlevel = 1\nmax_keys = 1\ndenied_scopes = [\n  \"direct.x\",\n]",
@@ -211,6 +212,7 @@ fn tier() -> impl Strategy<Value = Tier> {
                 level,
                 custom,
                 max_keys,
+                weight: level % 100 + 1,
                 limits: RateLimits { direct, opengpu, global },
                 denied_scopes: scopes.into_iter().collect(),
             }
@@ -230,7 +232,7 @@ fn backend() -> impl Strategy<Value = BackendSpec> {
             |(name, dialect, (max_concurrency, queue, weight), credential_file, models)| {
                 BackendSpec {
                     name: name.parse().unwrap(),
-                    url: format!("http://{}.test:8080/base", name.replace(['_', '.'], "-")),
+                    url: format!("http://on-{}.test:8080/base", name.replace(['_', '.'], "-")),
                     dialect,
                     engine: EngineKind::Vllm,
                     max_concurrency,

@@ -127,15 +127,15 @@ impl Identity {
         Ok(available.credit < key.warning_threshold)
     }
 
-    /// When the caller's requests give way to others (see [`CatalogueSnapshot::class`]).
+    /// When the caller's requests give way to others, and what share he has against those that give
+    /// way as he does (see [`CatalogueSnapshot::class`]).
     ///
     /// [`CatalogueSnapshot::class`]: crate::catalogue::CatalogueSnapshot::class
     #[must_use]
-    pub fn class(&self, principal: &Principal) -> Class {
-        match principal {
-            Principal::Guest { .. } => Class::Free,
-            Principal::Key(key) => self.0.catalogue.snapshot().class(&key.tier),
-        }
+    pub fn class_and_weight(&self, principal: &Principal) -> (Class, u32) {
+        let Some(key) = principal.key() else { return (Class::Free, 1) };
+        let snapshot = self.0.catalogue.snapshot();
+        (snapshot.class(&key.tier), snapshot.tier(&key.tier).map_or(1, |tier| tier.weight))
     }
 
     /// Counts one request against the caller's limits.

@@ -97,6 +97,8 @@ pub struct Call {
     pub trace: TraceContext,
     /// When it gives way to others.
     pub class: Class,
+    /// Its share against others of its class, from 1.
+    pub weight: u32,
 }
 
 /// The answer, in the format of the request's surface.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Call;
 use super::plan::Ceiling;
 use super::task::Task;
-use crate::balance::{Class, Demand, Hasher};
+use crate::balance::{Class, Customer, Demand, Hasher};
 use crate::domain::{BackendId, Scope};
 use crate::fleet::Members;
 use crate::identity::Principal;
@@ -33,7 +33,7 @@ const EXPECTED_OUTPUT: u64 = 512;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Profile {
     demand: Demand,
-    customer: u64,
+    customer: Customer,
     class: Class,
     prefix: Option<u64>,
     session: Option<u64>,
@@ -47,7 +47,7 @@ impl Profile {
                 input_tokens: (ceiling.input / BYTES_PER_TOKEN).max(1),
                 output_tokens: ceiling.output_cap.min(EXPECTED_OUTPUT) * ceiling.choices,
             },
-            customer: customer(&call.principal),
+            customer: Customer { id: customer(&call.principal), weight: call.weight },
             class: call.class,
             prefix: (call.request.prompt_bytes() >= PREFIX_MIN_BYTES)
                 .then(|| prefix(call.offer.scope.model.as_str(), &call.request)),

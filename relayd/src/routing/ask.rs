@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::balance::{Class, Demand};
+use crate::balance::{Class, Customer, Demand};
 use crate::domain::{BackendId, Scope};
 use crate::fleet::{Backend, Members, Snapshot};
 
@@ -22,8 +22,8 @@ pub struct Ask<'a> {
     pub deadline: Instant,
     /// What it is expected to use.
     pub demand: Demand,
-    /// Whom it is counted to where customers share: the same for all requests of one.
-    pub customer: u64,
+    /// Whom it is counted to where customers share.
+    pub customer: Customer,
     /// When it gives way.
     pub class: Class,
     /// A hash of the model and the head of the prompt, the same on every replica: who served it
@@ -53,7 +53,7 @@ pub(super) struct Wants {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     pub(super) demand: Demand,
-    pub(super) customer: u64,
+    pub(super) customer: Customer,
     pub(super) class: Class,
     pub(super) prefix: Option<u64>,
     pub(super) session: Option<u64>,
@@ -69,7 +69,7 @@ impl<'a> Ask<'a> {
             exclude,
             deadline,
             demand: Demand::default(),
-            customer: 0,
+            customer: 0.into(),
             class: Class::Standard,
             prefix: None,
             session: None,

@@ -78,7 +78,7 @@ impl Store {
         // The counter first: what changes while this reads is read again after the next poll.
         let counter = self.counter(Counter::Catalogue).await?;
         let tiers = sqlx::query(
-            "select name, level, custom, max_keys, direct_rpm, opengpu_rpm, global_rpm,
+            "select name, level, custom, max_keys, weight, direct_rpm, opengpu_rpm, global_rpm,
                 denied_scopes, version from tier order by level, name",
         )
         .fetch_all(self.reader())
@@ -133,6 +133,7 @@ fn read_tier(row: &sqlx::any::AnyRow) -> Result<Versioned<Tier>, StoreError> {
             level: small("level")?,
             custom: row.flag("custom")?,
             max_keys: small("max_keys")?,
+            weight: small("weight")?,
             limits: read_limits(row)?,
             denied_scopes: row.json("denied_scopes")?,
         },
@@ -202,12 +203,13 @@ pub(super) async fn put_tier(
     bump(conn, Counter::Catalogue).await?;
     let row = sqlx::query(
         "insert into tier (name, level, custom, max_keys, direct_rpm, opengpu_rpm, global_rpm,
-            denied_scopes, version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, 1)
+            denied_scopes, weight, version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)
          on conflict (name) do update set level = excluded.level, custom = excluded.custom,
             max_keys = excluded.max_keys, direct_rpm = excluded.direct_rpm,
             opengpu_rpm = excluded.opengpu_rpm, global_rpm = excluded.global_rpm,
-            denied_scopes = excluded.denied_scopes, version = tier.version + 1
+            denied_scopes = excluded.denied_scopes, weight = excluded.weight,
+            version = tier.version + 1
          returning version",
     )
     .bind(&tier.name)
@@ -218,6 +220,7 @@ pub(super) async fn put_tier(
     .bind(tier.limits.opengpu.map(i64::from))
     .bind(tier.limits.global.map(i64::from))
     .bind(json(&tier.denied_scopes))
+    .bind(i64::from(tier.weight))
     .fetch_one(conn)
     .await?;
     expect_put("tier", &row, expected)

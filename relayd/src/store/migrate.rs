@@ -33,6 +33,7 @@ steps! {
     10 "0010_trust",
     11 "0011_reputation",
     14 "0014_deployed",
+    15 "0015_weights",
 }
 
 /// What brings a schema up to this build.

@@ -19,7 +19,13 @@ fn begin_as(
     let (deadline, prefix) = (later(), Some(u64::from(key % 16)));
     let demand = Demand { input_tokens: 20 * u64::from(key), output_tokens: u64::from(key) };
     Box::pin(async move {
-        let ask = Ask { customer, class, demand, prefix, ..Ask::new(&scope, &exclude, deadline) };
+        let ask = Ask {
+            customer: customer.into(),
+            class,
+            demand,
+            prefix,
+            ..Ask::new(&scope, &exclude, deadline)
+        };
         router.admit(&ask).await
     })
 }

@@ -1,7 +1,7 @@
 //! Who goes first when there is not enough for all, and who is told to come again.
 
 use super::*;
-use crate::balance::{Class, Demand};
+use crate::balance::{Class, Customer, Demand};
 
 /// A request of a customer, as heavy as it is said to be.
 fn ask(router: &Router, customer: u64, class: Class, output_tokens: u64) -> Admission {
@@ -18,7 +18,8 @@ fn ask_until(
     let (router, scope) = (router.clone(), scope("direct.openai.m"));
     let demand = Demand { input_tokens: 10, output_tokens };
     Box::pin(async move {
-        let ask = Ask { customer, class, demand, ..Ask::new(&scope, &[], deadline) };
+        let ask =
+            Ask { customer: customer.into(), class, demand, ..Ask::new(&scope, &[], deadline) };
         router.admit(&ask).await
     })
 }
@@ -71,6 +72,29 @@ async fn one_heavy_customer_does_not_keep_a_hundred_light_ones_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_weighs_more_gets_more_done_and_nobody_nothing() {
+    let router = one_at_a_time(2_000);
+    let running = poll(&mut ask(&router, 0, Class::Standard, 100)).unwrap().unwrap();
+    let mut waiting: Vec<(u64, Admission)> = Vec::new();
+    for _ in 0..100 {
+        for (id, weight) in [(1, 1), (2, 4)] {
+            let (router, scope) = (router.clone(), scope("direct.openai.m"));
+            let demand = Demand { input_tokens: 10, output_tokens: 100 };
+            let mut admission: Admission = Box::pin(async move {
+                let customer = Customer { id, weight };
+                let ask = Ask { customer, demand, ..Ask::new(&scope, &[], later()) };
+                router.admit(&ask).await
+            });
+            assert!(poll(&mut admission).is_none());
+            waiting.push((id, admission));
+        }
+    }
+    let order = served(running, &mut waiting).await;
+    let first = order[..100].iter().filter(|customer| **customer == 1).count();
+    assert!((19..=21).contains(&first), "{first} of the first hundred are of weight 1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_one_sends_to_an_idle_backend_does_not_put_others_behind_it_at_a_busy_one() {
     const HEAVY: u64 = 0;
     let busy = BackendSpec { max_concurrency: 1, queue_limit: 2_000, ..spec("a") };
@@ -85,7 +109,7 @@ async fn what_one_sends_to_an_idle_backend_does_not_put_others_behind_it_at_a_bu
         let mut admission = ask(&router, HEAVY, Class::Standard, 100);
         assert!(poll(&mut admission).is_none());
         waiting.push((HEAVY, admission));
-        let passing = Ask { customer: HEAVY, demand, ..Ask::new(&elsewhere, &[], later()) };
+        let passing = Ask { customer: HEAVY.into(), demand, ..Ask::new(&elsewhere, &[], later()) };
         router.admit(&passing).await.unwrap().report(ok());
     }
     let mut light = ask(&router, 1, Class::Standard, 10);

@@ -208,6 +208,7 @@ async fn the_catalogue_is_read_as_it_was_written(fixture: Fixture) {
         level: 1,
         custom: false,
         max_keys: 4,
+        weight: 3,
         limits: RateLimits { direct: Some(15), opengpu: None, global: Some(20) },
         denied_scopes: vec!["direct.openai.x".parse().unwrap()],
     };
