@@ -84,12 +84,16 @@ async fn a_card_that_falls_off_the_bus_is_shown_lost_and_shown_again_when_it_is_
     let table = relay.command(&["admin", "--addr", addr, "hosts", "list"]).unwrap();
     assert!(table.contains("1 ok, 1 lost"), "{table}");
 
+    relay.told("GPU 1 (NVIDIA H100 80GB HBM3) of ").await.unwrap();
+    relay.told("gpu.lost").await.unwrap();
+
     nvml.say(two).unwrap();
     until(&relay, "its return", |host| host["gpus"]["cards"][1]["state"] == "ok").await;
     metric(&relay, &format!("relay_gpu_power_watts{{{labels}}} 690")).await;
     let log = relay.log();
     assert_eq!(log.matches("a gpu is lost").count(), 1, "it is told once");
     assert_eq!(log.matches("a gpu answers again").count(), 1);
+    relay.told("gpu.back").await.unwrap();
 }
 
 #[tokio::test]

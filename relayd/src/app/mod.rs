@@ -4,6 +4,7 @@
 //! it needs exists, so that a cycle would not compile.
 
 mod bound;
+mod cards;
 mod error;
 mod fleet_tls;
 mod follow;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, AppError, Parts, follow, replicas, tell, watch};
+use super::{App, AppError, Parts, cards, follow, replicas, tell, watch};
 use crate::admin::{self, About, Admin, FleetDoor};
 use crate::api::{
     self, Account, BodyBounds, Chat, Cors, EdgeSettings, Face, Health, Hosts, ListenBounds, Reads,
@@ -217,6 +217,8 @@ fn background(tasks: &mut Supervisor, parts: &Parts, config: &Config, stop: &Can
         Weight::Critical,
         done(async move { inference.question(questioned, every, stopping).await }),
     );
+    let told = cards::cards(host.clone(), parts.providers.clone(), events.clone(), stop.clone());
+    tasks.spawn("cards", Weight::Helpful, done(told));
     let gauging = stop.clone();
     tasks.spawn("host", Weight::Critical, done(async move { host.write_gauges(gauging).await }));
     let troubles = tell::trouble(observe.clone(), events.clone(), stop.clone());

@@ -37,6 +37,12 @@ pub enum EventKind {
     BreakerOpened,
     /// A backend's breaker closed.
     BreakerClosed,
+    /// A GPU, or the driver of a host's GPUs, does not answer any more.
+    GpuLost,
+    /// A GPU answers, and its driver says that something is wrong with it.
+    GpuFailing,
+    /// A GPU, or the driver, is well again.
+    GpuBack,
     /// A provider's key was let in for the first time.
     ProviderJoined,
     /// A provider's agent is connected.
@@ -131,7 +137,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 64] = [
         Self::RelayStarted,
         Self::RelayStopping,
         Self::BackendAdded,
@@ -148,6 +154,9 @@ impl EventKind {
         Self::BackendWeighted,
         Self::BreakerOpened,
         Self::BreakerClosed,
+        Self::GpuLost,
+        Self::GpuFailing,
+        Self::GpuBack,
         Self::ProviderJoined,
         Self::ProviderConnected,
         Self::ProviderDisconnected,
@@ -215,6 +224,9 @@ impl EventKind {
             Self::BackendWeighted => "backend.weighted",
             Self::BreakerOpened => "breaker.opened",
             Self::BreakerClosed => "breaker.closed",
+            Self::GpuLost => "gpu.lost",
+            Self::GpuFailing => "gpu.failing",
+            Self::GpuBack => "gpu.back",
             Self::ProviderJoined => "provider.joined",
             Self::ProviderConnected => "provider.connected",
             Self::ProviderDisconnected => "provider.disconnected",
