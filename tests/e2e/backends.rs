@@ -8,7 +8,7 @@ use tokio::time::Duration;
 use crate::start::{over_scripted, tokens};
 
 /// Changes the exported catalogue and applies it.
-fn rewrite(relay: &Relay, change: impl Fn(&str) -> String) {
+pub(crate) fn rewrite(relay: &Relay, change: impl Fn(&str) -> String) {
     let export = relay.command(&["admin", "--addr", &relay.ready.admin_addr, "export"]).unwrap();
     let changed = change(&export);
     assert_ne!(changed, export, "nothing to change in {export}");

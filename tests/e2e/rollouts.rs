@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, Instant, MissedTickBehavior};
 
+use crate::backends::rewrite;
 use crate::start::tokens;
 
 /// Requests a second, half of them streamed.
@@ -334,4 +335,63 @@ async fn a_revision_that_answers_other_than_known_goes_back() {
     println!("{} requests, none failed, rolled back: {reason}", outcomes.whole);
     // What was asked to look at the revisions is on nobody's bill.
     bills_are_right(&world, &account, began, outcomes.whole).await;
+}
+
+#[tokio::test]
+async fn that_all_are_busy_is_no_revisions_error_and_that_only_the_new_one_is_counts() {
+    let world = World::start(Script::UntilNext);
+    rewrite(&world.relay, |export| {
+        export
+            .replace("max_concurrency = 16", "max_concurrency = 1")
+            .replace("queue = 256", "queue = 0")
+    });
+    eventually("no queues", async || {
+        let all = world.relay.admin(&["backends", "list"])?;
+        let mut all = all["backends"].as_array().unwrap().iter();
+        Ok(all.all(|backend| backend["queue_limit"] == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    world.old.then(Script::UntilNext);
+    let ask = || {
+        let caller = Caller::of(&world.relay);
+        tokio::spawn(async move {
+            caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, false)).await.unwrap()
+        })
+    };
+    // Of the old revision and the new one: failed, cancelled.
+    let traffic = || {
+        let shown = world.shown();
+        let of = |number: u64| {
+            let mut all = shown["traffic"].as_array().unwrap().iter();
+            let found = all.find(|traffic| traffic["revision"] == number)?;
+            let figures = &found["figures"];
+            Some((figures["failed"].as_u64()?, figures["cancelled"].as_u64()?))
+        };
+        (of(2), of(3))
+    };
+    // All of it goes to the new revision.
+    world.start_rollout(3, &["--steps", "50,100", "--window", "1h", "--min-samples", "50"]);
+    world.rollouts(&["advance", MODEL]);
+    let there = ask();
+    eventually("one on the new revision", async || Ok((world.new.requests() == 1).then_some(())))
+        .await
+        .unwrap();
+    let before = world.old.requests();
+    let instead = ask();
+    eventually("one on the old", async || Ok((world.old.requests() > before).then_some(())))
+        .await
+        .unwrap();
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.outcome(), "503 CAPACITY_EXHAUSTED", "{}", refused.text);
+    eventually("what it says of each", async || {
+        Ok((traffic() == (Some((0, 1)), Some((1, 1)))).then_some(()))
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}: {:#}", world.shown()["traffic"]));
+    world.new.then(tokens(1));
+    world.old.then(tokens(1));
+    for admitted in [there, instead] {
+        assert_eq!(admitted.await.unwrap().status, 200);
+    }
 }

@@ -14,6 +14,7 @@ use super::dispatch::{self, Begun, Body, Failure};
 use super::plan::Window;
 use super::task::{Task, left, millis, now_ms};
 use super::{Call, Inner, Reply, answer, conduct, contest, own, shadow, stages, stream};
+use crate::balance::Demand;
 use crate::domain::{BackendId, Code, Execution, Fault, Meter, Meters, Ncr, ProviderId};
 use crate::engines::Blame;
 use crate::fleet::{Outcome, Trust};
@@ -113,6 +114,11 @@ impl Driver {
             _ => ttft,
         };
         let sample = ended.sample(ttft, generating);
+        let used = Demand {
+            input_tokens: ended.count.meters.input(),
+            output_tokens: ended.count.meters.output(),
+        };
+        self.inner.router.used(&self.task.ask(None, &[], self.task.until), &used);
         if let Some(provider) = &provider {
             conduct::ended(&self.inner, &self.task, &assignment, provider, &ended, ttft);
         }
@@ -224,24 +230,42 @@ impl Driver {
     }
 
     /// A place on a backend of the request's revision. Where a new one has none, the one that
-    /// serves takes the request, and it counts against the new one.
+    /// serves takes the request, and it counts against the new one; where that one is busy as well,
+    /// it counts against neither.
     async fn admit(&self, until: Instant) -> Result<(Permit, Assignment), Refusal> {
-        let scope = &self.task.offer.scope;
-        let mut assignment = self.task.assignment.clone();
-        loop {
-            let ask = self.task.ask(assignment.backends(), &[], until);
-            let refusal = match self.inner.router.admit(&ask).await {
-                Ok(permit) => return Ok((permit, assignment)),
-                Err(refusal) => refusal,
-            };
-            self.inner.rollouts.observed(&scope.model, &assignment, SampleEnd::Failed);
-            match (refusal, assignment.fallback()) {
-                (Refusal::NoBackend | Refusal::QueueFull { .. }, Some(running)) => {
-                    assignment = running
-                }
-                _ => return Err(refusal),
+        let model = &self.task.offer.scope.model;
+        let tell = |of: &Assignment, end| self.inner.rollouts.observed(model, of, end);
+        let first = &self.task.assignment;
+        let refusal = match self.place(first, until).await {
+            Ok(permit) => return Ok((permit, first.clone())),
+            Err(refusal) => refusal,
+        };
+        let running = match (refusal, first.fallback()) {
+            (_, None) => {
+                tell(first, said_by(refusal));
+                return Err(refusal);
+            }
+            (Refusal::Deadline { .. }, Some(_)) => {
+                tell(first, SampleEnd::Failed);
+                return Err(refusal);
+            }
+            (_, Some(running)) => running,
+        };
+        match self.place(&running, until).await {
+            Ok(permit) => {
+                tell(first, SampleEnd::Failed);
+                Ok((permit, running))
+            }
+            Err(other) => {
+                tell(first, said_by(refusal));
+                tell(&running, said_by(other));
+                Err(other)
             }
         }
+    }
+
+    async fn place(&self, on: &Assignment, until: Instant) -> Result<Permit, Refusal> {
+        self.inner.router.admit(&self.task.ask(on.backends(), &[], until)).await
     }
 
     /// Ends a request of which nothing was shown.
@@ -446,6 +470,17 @@ impl Driver {
             upstream_ms: ending.sent.map(|sent| millis(sent.elapsed())),
             done_ms: now_ms(),
             task_id: Some(self.task.task_id.clone()),
+        }
+    }
+}
+
+/// What a refusal says of a revision that nobody stood in for: that it is busy is no measure for a
+/// new one to be held against.
+const fn said_by(refusal: Refusal) -> SampleEnd {
+    match refusal {
+        Refusal::NoBackend => SampleEnd::Failed,
+        Refusal::QueueFull { .. } | Refusal::Hopeless { .. } | Refusal::Deadline { .. } => {
+            SampleEnd::Cancelled
         }
     }
 }

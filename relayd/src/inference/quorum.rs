@@ -22,7 +22,7 @@ use crate::domain::{Code, Fault};
 use crate::engines::{Blame, EngineError};
 use crate::fleet::{Backend, Outcome};
 use crate::observe::LiveRequest;
-use crate::rollouts::Assignment;
+use crate::rollouts::{Assignment, SampleEnd};
 use crate::routing::Permit;
 use crate::telemetry::names;
 
@@ -36,8 +36,31 @@ struct Voice {
     said: Vec<String>,
 }
 
-/// Asks until `agree` of at most `of` copies agree.
+/// Asks until `agree` of at most `of` copies agree. Where those of a new revision do not, which
+/// counts against it, those of the one that serves are asked.
 pub(super) async fn ask(
+    inner: &Inner,
+    task: &Task,
+    live: &LiveRequest,
+    (permit, assignment): (Permit, Assignment),
+    rule: (u8, u8),
+) -> Result<Begun, Failure> {
+    let fallback = assignment.fallback();
+    let failure = match round(inner, task, live, (permit, assignment.clone()), rule).await {
+        Err(failure) if failure.blame == Some(Blame::Backend) => failure,
+        ended => return ended,
+    };
+    let Some(running) = fallback else { return Err(failure) };
+    inner.rollouts.observed(&task.offer.scope.model, &assignment, SampleEnd::Failed);
+    let asked = task.ask(running.backends(), &[], task.queue_until(inner));
+    match inner.router.admit(&asked).await {
+        Ok(permit) => round(inner, task, live, (permit, running), rule).await,
+        Err(_) => Err(failure),
+    }
+}
+
+/// Asks the copies of one revision.
+async fn round(
     inner: &Inner,
     task: &Task,
     live: &LiveRequest,
@@ -166,7 +189,15 @@ async fn hear(
     let mut begun = dispatch::once(inner, task, place, attempt).await?;
     let ttft = begun.sent.elapsed();
     begun.permit.first_byte(ttft);
-    let said = match read(&mut begun.body).await {
+    let runtime = &begun.permit.backend().runtime;
+    let read = async {
+        tokio::select! {
+            biased;
+            said = read(&mut begun.body) => said,
+            () = runtime.ended() => Err(EngineError::taken_away()),
+        }
+    };
+    let said = match read.await {
         Ok(said) => said,
         Err(error) => {
             return Err(dispatch::missed(

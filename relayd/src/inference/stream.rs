@@ -141,6 +141,9 @@ impl Relay<'_> {
             tokio::time::interval_at(Instant::now() + CHECKPOINT_EVERY, CHECKPOINT_EVERY);
         checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown = 0;
+        // From here to the end, so that what is told while a slow reader is waited for is heard.
+        let runtime = self.runtime;
+        let mut taken_away = std::pin::pin!(runtime.ended());
         loop {
             if !self.client.send(&mut frames, self.inner.bounds.write_stall).await {
                 return Stop::Left;
@@ -165,7 +168,7 @@ impl Relay<'_> {
                 biased;
                 () = self.client.left() => return Stop::Left,
                 () = self.inner.ending.cancelled() => return Stop::Ending,
-                () = self.runtime.ended() => return Stop::Broken(EngineError::taken_away()),
+                () = &mut taken_away => return Stop::Broken(EngineError::taken_away()),
                 grown = grown(&mut growing) => {
                     let (window, grown) = grown;
                     growing = None;

@@ -1,5 +1,6 @@
 //! What is stored, as it was read last, and the picture that requests are assigned by.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -54,9 +55,14 @@ impl Current {
         }
     }
 
-    /// The sums that the new revision is judged by: copies, while it gets nothing else.
-    pub(super) fn judged(&self) -> &Sums {
-        if self.row.plan.share_permille(self.row.step) == 0 { &self.shadow } else { &self.next }
+    /// The sums that the new revision is judged by: copies, while it gets nothing else but canary
+    /// prompts.
+    pub(super) fn judged(&self) -> Cow<'_, Sums> {
+        if self.row.plan.share_permille(self.row.step) > 0 {
+            return Cow::Borrowed(&self.next);
+        }
+        let Sums { canaries, canaries_passed, .. } = self.next;
+        Cow::Owned(Sums { canaries, canaries_passed, ..self.shadow.clone() })
     }
 }
 

@@ -84,7 +84,8 @@ impl Rollouts {
         let (row, notes) = (known.row.clone(), known.notes.clone());
         let mut current = read_current(&self.0.store, row, notes).await?;
         let plan = &current.row.plan;
-        let evidence = Evidence { live: &current.live, next: current.judged() };
+        let judged = current.judged();
+        let evidence = Evidence { live: &current.live, next: &judged };
         let gates = judge::gates(plan, evidence);
         let decision = match current.row.state {
             RolloutState::Running => match self.early_stop(&current, evidence) {
@@ -101,6 +102,7 @@ impl Rollouts {
             // A person decides.
             _ => Decision::Wait,
         };
+        drop(judged);
         current.gates = gates;
         self.show(current.clone());
         self.follow(&current, decision).await

@@ -34,11 +34,11 @@ pub enum SampleEnd {
         /// Answer tokens.
         tokens: u64,
     },
-    /// The revision failed it.
+    /// The revision failed it, or had no place for it while the running one had.
     Failed,
     /// The engine said that the request is wrong.
     Refused,
-    /// It was given up before it had failed or succeeded.
+    /// It was given up before it had failed or succeeded, or nobody had a place for it.
     Cancelled,
 }
 

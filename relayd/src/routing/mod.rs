@@ -33,7 +33,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::balance::{Policy, Rank, Taken, is_in_vain};
+use crate::balance::{Demand, Policy, Rank, Taken, is_in_vain};
 use crate::domain::{BackendId, Code, Fault, ModelName, Scope};
 use crate::fleet::{Backend, Fleet, Health, Outcome, Snapshot, Ticket};
 use crate::telemetry::names;
@@ -182,6 +182,12 @@ impl Router {
         self.shared.desk().budgets.get_mut(scope).is_some_and(|budgets| budgets.retries.may_spend())
     }
 
+    /// A request that was admitted has used so much in the end. Its customer's place among others
+    /// follows that, and no longer what was expected.
+    pub fn used(&self, ask: &Ask<'_>, used: &Demand) {
+        self.shared.desk().queue.used(&ask.claim(), used);
+    }
+
     /// Serves those who wait when health, breakers or the set of backends change. One such task a
     /// router; without it they are served only when a running request ends.
     pub async fn run(&self, stop: CancellationToken) {
@@ -315,9 +321,9 @@ impl Shared {
     /// When it makes sense for such a request to come again, in seconds.
     fn retry_after_s(&self, ask: &Ask<'_>) -> u32 {
         let (snapshot, now) = (self.fleet.snapshot(), Instant::now());
-        let on: Vec<_> = ask.wanted().pool(&snapshot).collect();
+        let on = survey(&snapshot, ask.wanted(), now).wait_for();
         let desk = self.desk();
-        let ahead = desk.queue.ahead(&ask.scope.model, None);
+        let ahead = desk.queue.ahead(&on, None);
         desk.gauges.retry_after_s(&on, ahead, now)
     }
 
@@ -349,15 +355,15 @@ impl Desk {
         (now, left): (Instant, u64),
         answer: oneshot::Sender<Result<Grant, Refusal>>,
     ) -> Result<Rank, Refusal> {
-        let (model, claim) = (who.0.scope.model.clone(), who.1);
+        let claim = who.1;
         let rank = self.queue.rank(&claim);
-        let ahead = self.queue.ahead(&model, Some(&rank));
+        let ahead = self.queue.ahead(on, Some(&rank));
         if self.gauges.wait_us(on, ahead, now).is_some_and(|wait| is_in_vain(wait, left)) {
             self.queue.forgo(&rank, &claim);
             let retry_after_s = self.gauges.retry_after_s(on, ahead, now);
             return Err(Refusal::Hopeless { retry_after_s });
         }
-        let all = self.queue.ahead(&model, None);
+        let all = self.queue.ahead(on, None);
         let full = Refusal::QueueFull { retry_after_s: self.gauges.retry_after_s(on, all, now) };
         match self.queue.join(rank, who, on, answer) {
             Ok(None) => Ok(rank),

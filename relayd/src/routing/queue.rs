@@ -5,7 +5,7 @@
 //! room, whoever would be served last gives way to a newcomer who would be served before him. The queue knows order and bounds only: who
 //! may take whom is decided by its owner.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::Refusal;
 use super::ask::{Claim, Wants};
-use crate::balance::{Class, Rank, Shares, Taken};
-use crate::domain::{BackendId, ModelName};
+use crate::balance::{Class, Demand, Rank, Shares, Taken};
+use crate::domain::BackendId;
 use crate::fleet::{Backend, Ticket};
 
 /// A place on a backend, taken and not yet handed over. Plain data: whoever holds it must give it
@@ -66,6 +66,11 @@ impl Queue {
     /// It does not go.
     pub(super) fn forgo(&mut self, rank: &Rank, claim: &Claim) {
         self.shares.left(rank, claim.customer, &claim.demand);
+    }
+
+    /// A request has used something else in the end than was expected of it.
+    pub(super) fn used(&mut self, claim: &Claim, used: &Demand) {
+        self.shares.corrected(claim.class, claim.customer, &claim.demand, used);
     }
 
     /// Puts a waiter at its place; `on` are the backends that may take it. Gives whoever has to
@@ -133,13 +138,15 @@ impl Queue {
         self.waiters.get(rank).map(|waiter| (*rank, waiter))
     }
 
-    /// Work of those who wait for a model before a place in line; of all of them without one. Looks
-    /// at each: at most the sum of the queues' bounds.
-    pub(super) fn ahead(&self, model: &ModelName, before: Option<&Rank>) -> u64 {
+    /// Work of those who wait for these backends before a place in line; of all of them without one.
+    /// Each counts where it is charged: whoever may go elsewhere as well is not in the way of two.
+    /// Looks at each: at most the sum of the queues' bounds.
+    pub(super) fn ahead(&self, on: &[&Arc<Backend>], before: Option<&Rank>) -> u64 {
+        let on: HashSet<&BackendId> = on.iter().map(|backend| backend.id()).collect();
         let until = before.map_or(Bound::Unbounded, Bound::Excluded);
         let waiters = self.waiters.range((Bound::Unbounded, until)).map(|(_, waiter)| waiter);
         waiters
-            .filter(|waiter| waiter.wants.scope.model == *model)
+            .filter(|waiter| on.contains(waiter.charged.id()))
             .map(|waiter| waiter.claim.demand.work())
             .fold(0, u64::saturating_add)
     }

@@ -166,9 +166,11 @@ impl Store {
     /// As every read.
     pub async fn current_rollouts(&self) -> Result<Vec<RolloutRow>, StoreError> {
         let text = format!(
-            "select {COLUMNS} from rollout r where not exists (
-                select 1 as one from rollout newer where newer.model = r.model
-                    and (newer.created_ms, newer.id) > (r.created_ms, r.id))
+            "select {COLUMNS} from rollout r where state in ('running', 'paused') or (
+                not exists (select 1 as one from rollout open where open.model = r.model
+                    and open.state in ('running', 'paused'))
+                and not exists (select 1 as one from rollout newer where newer.model = r.model
+                    and (newer.created_ms, newer.id) > (r.created_ms, r.id)))
              order by model limit $1"
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(super::REVISIONS_MAX);

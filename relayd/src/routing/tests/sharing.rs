@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::balance::{Class, Customer, Demand};
+use crate::fleet::Members;
 
 /// A request of a customer, as heavy as it is said to be.
 fn ask(router: &Router, customer: u64, class: Class, output_tokens: u64) -> Admission {
@@ -283,4 +284,59 @@ async fn who_can_be_relied_on_less_is_drawn_less() {
     assert!((1..=40).contains(&least), "{least}: it can still show what it does");
     fleet.set_weight(&id("b"), 0).unwrap();
     assert_eq!(backend(&fleet, "b").effective_weight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_used_counts_and_not_what_was_expected() {
+    let router = one_at_a_time(100);
+    let scope = scope("direct.openai.m");
+    let demand = Demand { input_tokens: 10, output_tokens: 100 };
+    let asked =
+        |customer: u64| Ask { customer: customer.into(), demand, ..Ask::new(&scope, &[], later()) };
+    // One's answer was a hundred times as long as expected, the other's as long as expected.
+    for (customer, output_tokens) in [(1, 10_000), (2, 100)] {
+        router.admit(&asked(customer)).await.unwrap().report(ok());
+        router.used(&asked(customer), &Demand { input_tokens: 10, output_tokens });
+    }
+    let running = router.admit(&asked(3)).await.unwrap();
+    let mut waiting: Vec<(u64, Admission)> = Vec::new();
+    for customer in [1, 2, 2, 2] {
+        let mut admission = ask(&router, customer, Class::Standard, 100);
+        assert!(poll(&mut admission).is_none());
+        waiting.push((customer, admission));
+    }
+    assert_eq!(served(running, &mut waiting).await, [2, 2, 2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_waits_for_the_same_backends_is_in_the_way() {
+    let one = BackendSpec { max_concurrency: 1, queue_limit: 50, ..spec("a") };
+    let other = BackendSpec { max_concurrency: 1, queue_limit: 50, ..spec("b") };
+    let fleet = fleet(vec![one, other]);
+    let router = Router::new(fleet, 1);
+    let scope = scope("direct.openai.m");
+    let on = |name: &str| Arc::new(Members { backends: vec![id(name)], deployment: None });
+    let (a, b) = (on("a"), on("b"));
+    let demand = Demand { input_tokens: 10, output_tokens: 100 };
+    let asked = |only: &Arc<Members>, seconds: u32| {
+        let (router, scope, only) = (router.clone(), scope.clone(), Arc::clone(only));
+        let deadline = Instant::now() + seconds * S;
+        let admission: Admission = Box::pin(async move {
+            let ask = Ask { only: Some(&only), demand, ..Ask::new(&scope, &[], deadline) };
+            router.admit(&ask).await
+        });
+        admission
+    };
+    // Both have shown that a request takes them a second.
+    for only in [&a, &b] {
+        let permit = asked(only, 30).await.unwrap();
+        tokio::time::advance(S).await;
+        permit.report(ok());
+    }
+    let _running = [asked(&a, 30).await.unwrap(), asked(&b, 30).await.unwrap()];
+    let mut waiting: Vec<Admission> = (0..20).map(|_| asked(&a, 60)).collect();
+    assert!(waiting.iter_mut().all(|admission| poll(admission).is_none()));
+    let refused = poll(&mut asked(&a, 5)).unwrap().unwrap_err();
+    assert!(matches!(refused, Refusal::Hopeless { .. }), "{refused}");
+    assert!(poll(&mut asked(&b, 5)).is_none(), "nobody waits there");
 }
