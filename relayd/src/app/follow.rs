@@ -22,6 +22,9 @@ use crate::routing::{POLICY_SETTING, Router};
 use crate::store::{Counter, IntakeRow, ProviderLimits, Store, StoreError};
 use crate::tokenizer::{Tokenizers, Wanted};
 
+/// Time until the fleet is made to follow again where it could not.
+const APPLY_AGAIN: Duration = Duration::from_secs(2);
+
 /// What a provider on probation keeps of its backends' places, as a divisor.
 const PROBATION_PLACES: u32 = 4;
 
@@ -41,11 +44,13 @@ pub(super) async fn backends(
 ) -> Result<(), StoreError> {
     let mut changes = catalogue.changes();
     loop {
-        if let Err(error) = apply(&store, &catalogue, &fleet, &tokenizers).await {
+        let applied = apply(&store, &catalogue, &fleet, &tokenizers).await;
+        if let Err(error) = &applied {
             tracing::warn!(%error, "the fleet could not follow the catalogue");
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(APPLY_AGAIN), if applied.is_err() => {}
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
         }
     }
@@ -76,6 +81,10 @@ pub(super) async fn apply(
         let theirs = AgentAddress::is_meant(&row.url);
         let bounds = row.url.parse::<AgentAddress>().ok();
         let bounds = bounds.and_then(|address| limits.get(&address.provider));
+        // Whoever does not serve is asked nothing, whatever row is left of him.
+        if theirs && bounds.is_none() {
+            continue;
+        }
         // Nobody is paid by counts of his own.
         let open = |model: &ModelName| !theirs || tokenizers.get(model).is_some();
         let sold = |model: &ModelName| {
@@ -211,12 +220,13 @@ fn wanted(snapshot: &CatalogueSnapshot) -> Vec<Wanted> {
     snapshot.listings().filter_map(named).collect()
 }
 
-/// What bounds each provider: an operator's limits, and whether it is on probation.
+/// What bounds each provider that serves: an operator's limits, and whether its scores keep it from
+/// more than a few requests.
 async fn limits(store: &Store) -> Result<BTreeMap<ProviderId, (ProviderLimits, bool)>, StoreError> {
-    let rows = store.providers().await?.into_iter();
+    let rows = store.providers().await?.into_iter().filter(|row| row.state.serves());
     let bounds = rows.map(|row| {
-        let probation = Record::read(&row.standing).standing == Standing::Probation;
-        (row.id, (row.limits, probation))
+        let standing = Record::read(&row.standing).standing;
+        (row.id, (row.limits, matches!(standing, Standing::Probation | Standing::Suspended)))
     });
     Ok(bounds.collect())
 }

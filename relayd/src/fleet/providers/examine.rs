@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
+use super::greet::{MODELS_MAX, is_model_name};
 use super::{Benchmark, EngineEvidence, Evidence, ModelEvidence, Providers, now_ms};
 use crate::catalogue::CatalogueSnapshot;
 use crate::domain::{Mode, ModelName, ProviderId, ProviderState};
@@ -130,7 +131,11 @@ impl Providers {
                 if let Some(engine) = engine {
                     let left = until.saturating_duration_since(Instant::now());
                     // What was found until then stands.
-                    let _ = timeout(left, self.see(&engine, named, &mut found)).await;
+                    let _ = timeout(
+                        left,
+                        self.see((&engine, offer.max_concurrency), named, &mut found),
+                    )
+                    .await;
                 }
                 found
             }
@@ -141,11 +146,11 @@ impl Providers {
     /// Everything that is asked of an engine, the most needed first.
     async fn see(
         &self,
-        engine: &Engine,
+        (engine, places): (&Engine, u32),
         named: impl Fn(&str) -> Option<ModelName>,
         found: &mut EngineEvidence,
     ) {
-        let declared = look(engine, named, found).await;
+        let declared = look((engine, places), named, found).await;
         let sold: Vec<_> = found
             .models
             .iter()
@@ -185,10 +190,11 @@ pub(super) fn sold_as(
     served.into_iter().find(|served| served.upstream == upstream).map(|served| served.model.clone())
 }
 
-/// Asks an engine what it serves and measures it with the first model that can be sold; gives the
-/// context that the engine declares for that model.
+/// Asks an engine what it serves and measures it with the first model that can be sold, never with
+/// more requests at once than it has places; gives the context that the engine declares for that
+/// model. Of what it lists as much is kept as it could have offered.
 async fn look(
-    engine: &Engine,
+    (engine, places): (&Engine, u32),
     named: impl Fn(&str) -> Option<ModelName>,
     found: &mut EngineEvidence,
 ) -> Option<u64> {
@@ -198,7 +204,9 @@ async fn look(
         Probe::Down(_) => "down",
     }
     .to_owned();
-    let listed = engine.models().await.ok()?;
+    let mut listed = engine.models().await.ok()?;
+    listed.retain(|model| is_model_name(&model.name));
+    listed.truncate(MODELS_MAX);
     let evidence = |model: &ListedModel| ModelEvidence {
         model: named(&model.name),
         upstream: model.name.clone(),
@@ -207,7 +215,8 @@ async fn look(
     let first = found.models.iter().position(|served| served.model.is_some())?;
     let upstream = found.models.get(first)?.upstream.clone();
     for (concurrency, rounds) in ROUNDS {
-        found.benchmarks.push(measure(engine, &upstream, concurrency, rounds).await);
+        let at_once = concurrency.min(places.max(1));
+        found.benchmarks.push(measure(engine, &upstream, at_once, rounds).await);
     }
     listed.get(first)?.context_tokens
 }

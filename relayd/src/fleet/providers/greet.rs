@@ -15,7 +15,7 @@ use crate::store::{
 const ENGINES_MAX: usize = 32;
 
 /// Most models of one engine, and the longest name of one, in bytes.
-const MODELS_MAX: usize = 100;
+pub(super) const MODELS_MAX: usize = 100;
 const MODEL_MAX_BYTES: usize = 256;
 
 /// Longest name of a host, in bytes.
@@ -188,12 +188,7 @@ fn presented(greeting: &Greeting) -> Result<Presented, Refusal> {
         if !(1..=super::super::CONCURRENCY_MAX).contains(&engine.max_concurrency) {
             return wrong(format!("engine {}: max_concurrency is out of its bounds", engine.name));
         }
-        let named = |model: &String| {
-            !model.is_empty()
-                && model.len() <= MODEL_MAX_BYTES
-                && !model.chars().any(char::is_control)
-        };
-        if engine.models.len() > MODELS_MAX || !engine.models.iter().all(named) {
+        if engine.models.len() > MODELS_MAX || !engine.models.iter().all(|one| is_model_name(one)) {
             return wrong(format!("engine {}: its list of models is out of bounds", engine.name));
         }
     }
@@ -208,4 +203,9 @@ fn presented(greeting: &Greeting) -> Result<Presented, Refusal> {
         engines: greeting.engines.clone(),
         gpus: greeting.gpus.clone(),
     })
+}
+
+/// Whether an engine's name of a model is one that is kept and shown.
+pub(super) fn is_model_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MODEL_MAX_BYTES && !text.chars().any(char::is_control)
 }
