@@ -69,9 +69,10 @@ async fn a_cheaper_model_in_place_of_the_approved_one_is_caught_after_two_questi
     let mishaps = found["reputation"]["mishaps"].as_array().unwrap();
     let of_identity: Vec<_> =
         mishaps.iter().filter(|mishap| mishap["score"] == "identity").collect();
-    // Two where the first question finds the other model; each good answer before counts against.
+    // Two where the first question finds the other model, and one more where it is answered before
+    // the scores are looked at; each good answer before counts against.
     let good = identity(&found).0;
-    let expected = if good == 0 { 2 } else { 6 };
+    let expected = if good == 0 { 3 } else { 6 };
     assert!((2..=expected).contains(&of_identity.len()), "{good} good: {found}");
     let text = of_identity[0]["text"].as_str().unwrap();
     assert!(text.starts_with("answered a hidden question unlike relay-tiny: "), "{text}");
