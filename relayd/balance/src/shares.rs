@@ -1,9 +1,9 @@
 //! Who of those who wait goes next: classes in order, customers by the tokens they used.
 //!
 //! Start-time fair queueing. Every customer has a counter of virtual time that each of its requests
-//! pushes on by its work over its weight; a request's place is the counter before it. Whoever returns from idle
-//! starts at the present, so that silence earns no credit, and whoever sent much waits behind those
-//! who sent little. Within one customer and class the order is that of arrival.
+//! pushes on by its work over its weight; a request's place is the counter before it. Whoever
+//! returns from idle starts at the present, so that silence earns no credit, and whoever sent much
+//! waits behind those who sent little. Within one customer and class the order is that of arrival.
 //!
 //! The present is where the service is: at the start of what was served last, but never beyond
 //! somebody who still waits. There are several servers and not everybody may go to each: what passes

@@ -25,7 +25,7 @@ const LOCAL: &str = "local";
 struct Told {
     quiet_until: Option<Instant>,
     driver: bool,
-    /// By uuid.
+    /// By uuid, or by place where the driver has not said it.
     cards: BTreeMap<String, Word>,
 }
 
@@ -116,12 +116,12 @@ impl Told {
         let mut became: [Vec<&Card>; 3] = Default::default();
         for card in cards {
             let word = Word::of(card);
-            let before = self.cards.insert(card.uuid.clone(), word).unwrap_or(Word::Ok);
+            let before = self.cards.insert(key(card), word).unwrap_or(Word::Ok);
             if before != word {
                 became[word as usize].push(card);
             }
         }
-        self.cards.retain(|uuid, _| cards.iter().any(|card| card.uuid == *uuid));
+        self.cards.retain(|known, _| cards.iter().any(|card| key(card) == *known));
         let of = |word: Word, (kind, severity), what: &str| {
             let cards = &became[word as usize];
             let first = cards.first()?;
@@ -156,7 +156,11 @@ impl Word {
     }
 }
 
-/// `GPU 1 (NVIDIA H100)`, `GPUs 1, 2 and 3`.
+fn key(card: &Card) -> String {
+    if card.uuid.is_empty() { format!("#{}", card.index) } else { card.uuid.clone() }
+}
+
+/// `GPU 1 (NVIDIA H100)`, `GPUs 1, 2, 3`.
 fn named(cards: &[&Card]) -> String {
     match cards {
         [only] => match &only.name {

@@ -51,7 +51,10 @@ pub(super) async fn ask(
         ended => return ended,
     };
     let Some(running) = fallback else { return Err(failure) };
-    inner.rollouts.observed(&task.offer.scope.model, &assignment, SampleEnd::Failed);
+    // Copies that failed were told of one by one.
+    if failure.fault.code == Code::ProviderUnavailable {
+        inner.rollouts.observed(&task.offer.scope.model, &assignment, SampleEnd::Failed);
+    }
     let asked = task.ask(running.backends(), &[], task.queue_until(inner));
     match inner.router.admit(&asked).await {
         Ok(permit) => round(inner, task, live, (permit, running), rule).await,
