@@ -1,5 +1,7 @@
 //! Backends under an operator's hand: bounded queues, cordon, drain.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use relay_tests::scripted::{MODEL, Script, Scripted};
 use relay_tests::{Caller, DEV_TIER, Relay, RelayOptions, Route, eventually};
 use serde_json::Value;
@@ -164,6 +166,68 @@ async fn a_cordon_turns_traffic_away_and_a_drain_says_when_it_is_empty() {
     relay.admin(&["backends", "cordon", &second]).unwrap();
     let nobody = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, false)).await.unwrap();
     assert!(matches!(nobody.status, 502 | 503), "{}", nobody.text);
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_set_up_keeps_no_other_away() {
+    let (_engine, relay) = over_scripted(tokens(1)).await;
+    let (one, two) = (Scripted::start(tokens(1)).unwrap(), Scripted::start(tokens(1)).unwrap());
+    let credential = relay.dir().join("late.key");
+    let described = |name: &str, url: &str, more: &str| {
+        format!(
+            "\n[[backend]]\nname = \"{name}\"\nurl = \"{url}\"\ndialect = \"openai\"\n\
+             engine = \"unknown\"\nmodels = {{ \"{MODEL}\" = \"{MODEL}\" }}\n{more}"
+        )
+    };
+    let file = format!("credential_file = \"{}\"\n", credential.display());
+    rewrite(&relay, |export| {
+        export.to_owned() + &described("locked", &one.url, &file) + &described("open", &two.url, "")
+    });
+    let is_up = async |name: &str| {
+        eventually(name, async || {
+            let shown = relay.admin(&["backends", "show", name]);
+            Ok(shown.ok().filter(|shown| shown["state"] == "up"))
+        })
+        .await
+        .unwrap()
+    };
+    is_up("open").await;
+    relay.told("locked cannot be set up as it is described").await.unwrap();
+    // The file comes later: nobody has to say so.
+    let written = credential.with_extension("new");
+    std::fs::write(&written, "sk-late-0123456789").unwrap();
+    std::fs::set_permissions(&written, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::rename(&written, &credential).unwrap();
+    is_up("locked").await;
+    let caller = Caller::of(&relay);
+    let name = relay.admin(&["backends", "list"]).unwrap();
+    for other in name["backends"].as_array().unwrap() {
+        if other["backend_id"] != "locked" {
+            relay.admin(&["backends", "cordon", other["backend_id"].as_str().unwrap()]).unwrap();
+        }
+    }
+    let answer = caller.chat(Route::Openai, &Route::Openai.body(MODEL, 4, true)).await.unwrap();
+    assert_eq!((answer.status, one.requests()), (200, 1), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_drain_ends_a_stream_whose_reader_stands_still() {
+    let (_engine, relay) = over_scripted(Script::Heavy { count: 4_000, bytes: 16 * 1024 }).await;
+    let name = relay.admin(&["backends", "list"]).unwrap()["backends"][0]["backend_id"].clone();
+    let name = name.as_str().unwrap();
+    let caller = Caller::of(&relay);
+    let mut stream =
+        caller.stream(Route::Openai, &Route::Openai.body(MODEL, 4_096, true)).await.unwrap();
+    stream.until("xxxx", 1).await.unwrap();
+    relay.admin(&["backends", "drain", name, "--within", "1", "--reason", "driver"]).unwrap();
+    // Nothing is read from here on: what it is sent waits in its own connection.
+    eventually("the drain to end", async || {
+        Ok((backend(&relay, name)["state"] == "drained").then_some(()))
+    })
+    .await
+    .unwrap();
+    relay.told("requests that still ran were ended, 1 of them").await.unwrap();
+    drop(stream);
 }
 
 #[tokio::test]

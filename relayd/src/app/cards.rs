@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Card, CardState, Gpus};
 use crate::events::{EventKind, Events, Severity};
 use crate::fleet::Providers;
-use crate::gpu::LocalHost;
+use crate::gpu::{LOCAL, LocalHost};
 
 /// Time between two looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -17,9 +17,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// Shortest time between two tellings of one host: what flickers, or is made up by an agent, is a
 /// few lines a minute.
 const QUIET: Duration = Duration::from_secs(10);
-
-/// The subject of our own host's events.
-const LOCAL: &str = "local";
 
 /// What was told of one host.
 struct Told {

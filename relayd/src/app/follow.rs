@@ -48,15 +48,16 @@ pub(super) async fn backends(
         if let Err(error) = &applied {
             tracing::warn!(%error, "the fleet could not follow the catalogue");
         }
+        let whole = applied.is_ok_and(|whole| whole);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(APPLY_AGAIN), if applied.is_err() => {}
+            () = tokio::time::sleep(APPLY_AGAIN), if !whole => {}
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
         }
     }
 }
 
-/// Makes the fleet what the catalogue says.
+/// Makes the fleet what the catalogue says; whether every backend could be taken in.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -65,7 +66,7 @@ pub(super) async fn apply(
     catalogue: &Catalogue,
     fleet: &Fleet,
     tokenizers: &Tokenizers,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let snapshot = catalogue.snapshot();
     for (model, error) in tokenizers.follow(wanted(&snapshot)).await {
         tracing::warn!(%model, %error, "the model is not open to independent providers");
@@ -130,10 +131,8 @@ pub(super) async fn apply(
             version,
         });
     }
-    if let Err(error) = fleet.apply(specs) {
-        tracing::error!(%error, "the fleet stays as it was");
-    }
-    Ok(())
+    // Each is told as an event.
+    Ok(fleet.apply(specs).is_ok())
 }
 
 /// Time between two looks at whether the settings of a model were changed, here or elsewhere.
@@ -283,6 +282,11 @@ fn tell(events: &Events, FleetEvent { backend, what }: &FleetEvent) {
             ),
         ),
         What::Removed => (EventKind::BackendRemoved, Severity::Info, "removed".to_owned()),
+        What::Refused { reason } => (
+            EventKind::BackendDown,
+            Severity::Critical,
+            format!("cannot be set up as it is described: {reason}"),
+        ),
         What::Up => (EventKind::BackendUp, Severity::Info, "serves".to_owned()),
         What::Loading => (EventKind::BackendLoading, Severity::Info, "loads its model".to_owned()),
         What::Down { reason } => {

@@ -204,7 +204,8 @@ impl App {
     /// When the database cannot be read.
     pub async fn follow_catalogue(&self) -> Result<(), AppError> {
         let Parts { store, catalogue, fleet, tokenizers, .. } = &self.parts;
-        follow::apply(store, catalogue, fleet, tokenizers).await.map_err(AppError::Store)
+        let applied = follow::apply(store, catalogue, fleet, tokenizers).await;
+        applied.map(|_| ()).map_err(AppError::Store)
     }
 
     /// Runs until a signal, a failure of a critical part or the end of `also`, then drains and

@@ -5,8 +5,8 @@
 //! configuration and no probe ever resets a count of running requests. The fleet does not choose
 //! among backends and holds no request: that is routing's work.
 //!
-//! Invariants: a set of backends is applied whole or not at all; a count of running requests goes
-//! down exactly once for each time it went up.
+//! Invariants: a backend that cannot be taken in keeps no other from it, and is told of; a count of
+//! running requests goes down exactly once for each time it went up.
 
 mod breaker;
 mod drain;
@@ -82,6 +82,8 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     /// Held while a new snapshot is made, so that two changes do not undo one another.
     changing: Mutex<()>,
+    /// Why each backend was not taken in as it is described, as told last.
+    refused: Mutex<BTreeMap<BackendId, String>>,
     notices: Notices,
     uplinks: Uplinks,
 }
@@ -134,8 +136,8 @@ impl Fleet {
     pub fn new() -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
         let (changing, notices) = (Mutex::new(()), Notices::new());
-        let uplinks = Uplinks::default();
-        Self { shared: Arc::new(Shared { snapshot, changing, notices, uplinks }) }
+        let (refused, uplinks) = (Mutex::default(), Uplinks::default());
+        Self { shared: Arc::new(Shared { snapshot, changing, refused, notices, uplinks }) }
     }
 
     /// All backends as they are set up now.
@@ -149,28 +151,43 @@ impl Fleet {
     /// credential files.
     ///
     /// # Errors
-    /// When any of them is wrong; nothing changes then.
-    pub fn apply(&self, specs: Vec<BackendSpec>) -> Result<(), ApplyError> {
+    /// Each backend that cannot be taken in; all others are. One that was there before stays as it
+    /// was then, but for its intake: a cordon holds whatever else is wrong.
+    pub fn apply(&self, specs: Vec<BackendSpec>) -> Result<(), Vec<ApplyError>> {
         let _changing = self.changing();
         let old = self.snapshot();
         let mut backends = BTreeMap::new();
-        let mut events = Vec::new();
+        let (mut events, mut refused) = (Vec::new(), BTreeMap::new());
         for spec in specs {
             let id = spec.id.clone();
-            let backend = match old.backend(&id) {
-                Some(known) if known.spec == spec => Arc::clone(known),
-                known => {
+            let known = old.backend(&id);
+            let built = match known {
+                _ if backends.contains_key(&id) => Err(ApplyError::Twice(id.clone())),
+                Some(known) if known.spec == spec => Ok(Arc::clone(known)),
+                known => self.build(&spec, known).map(|built| {
                     let what = match known {
                         None => What::Added,
                         Some(known) if known.spec.is_described_as(&spec) => What::Changed,
                         Some(_) => What::Described,
                     };
                     events.push(FleetEvent { backend: id.clone(), what });
-                    Arc::new(self.build(spec, known)?)
-                }
+                    Arc::new(built)
+                }),
             };
-            if backends.insert(id.clone(), backend).is_some() {
-                return Err(ApplyError::Twice(id));
+            match (built, known) {
+                (Ok(backend), _) => {
+                    backends.insert(id, backend);
+                }
+                (Err(error), Some(known)) if !backends.contains_key(&id) => {
+                    let BackendSpec { intake, drain_until_ms, .. } = spec;
+                    let kept = BackendSpec { intake, drain_until_ms, ..known.spec.clone() };
+                    let kept = self.build(&kept, Some(known)).map(Arc::new);
+                    backends.insert(id.clone(), kept.unwrap_or_else(|_| Arc::clone(known)));
+                    refused.insert(id, error);
+                }
+                (Err(error), _) => {
+                    refused.insert(id, error);
+                }
             }
         }
         for id in old.backends.keys().filter(|id| !backends.contains_key(*id)) {
@@ -187,10 +204,24 @@ impl Fleet {
                 backend.runtime.engine_replaced();
             }
         }
+        events.extend(self.news_of(&refused));
         for event in events {
             self.shared.notices.tell(event);
         }
-        Ok(())
+        if refused.is_empty() { Ok(()) } else { Err(refused.into_values().collect()) }
+    }
+
+    /// What of these refusals was not told yet.
+    fn news_of(&self, refused: &BTreeMap<BackendId, ApplyError>) -> Vec<FleetEvent> {
+        let now = refused.iter().map(|(id, error)| (id.clone(), error.to_string())).collect();
+        let mut told = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *told, now);
+        let news = told.iter().filter(|(id, reason)| before.get(*id) != Some(reason));
+        news.map(|(id, reason)| {
+            let what = What::Refused { reason: reason.clone() };
+            FleetEvent { backend: id.clone(), what }
+        })
+        .collect()
     }
 
     /// Opens or closes the intake of one backend. The stored row is the caller's business.
@@ -311,7 +342,7 @@ impl Fleet {
         if spec == known.spec {
             return Ok(());
         }
-        let backend = Arc::new(self.build(spec, Some(known))?);
+        let backend = Arc::new(self.build(&spec, Some(known))?);
         let mut backends = old.backends.clone();
         backends.insert(id.clone(), Arc::clone(&backend));
         self.shared.snapshot.store(Arc::new(Snapshot::new(backends)));
@@ -322,20 +353,20 @@ impl Fleet {
 
     fn build(
         &self,
-        spec: BackendSpec,
+        spec: &BackendSpec,
         known: Option<&Arc<Backend>>,
     ) -> Result<Backend, ApplyError> {
         spec.check()?;
         let engine = match known {
             Some(known) if *known.engine.spec() == spec.engine() => Arc::clone(&known.engine),
-            _ => Arc::new(self.engine(&spec)?),
+            _ => Arc::new(self.engine(spec)?),
         };
         let runtime = match known {
             Some(known) => Arc::clone(&known.runtime),
             None => Arc::new(Runtime::new(spec.id.clone(), self.shared.notices.clone())),
         };
         let agent = spec.base_url.parse().ok();
-        Ok(Backend { spec, engine, runtime, agent })
+        Ok(Backend { spec: spec.clone(), engine, runtime, agent })
     }
 
     fn engine(&self, spec: &BackendSpec) -> Result<Engine, ApplyError> {

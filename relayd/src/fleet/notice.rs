@@ -37,6 +37,11 @@ pub enum What {
     },
     /// It was removed.
     Removed,
+    /// It cannot be set up as it is described.
+    Refused {
+        /// Why.
+        reason: String,
+    },
     /// It began to serve.
     Up,
     /// It began to load its model.

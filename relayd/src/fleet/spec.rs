@@ -138,7 +138,7 @@ pub struct Snapshot {
     pools: HashMap<ModelName, Vec<(Source, Pool)>>,
 }
 
-/// Why a set of backends was refused. The set before stays as it was.
+/// Why a backend was not taken in or not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Two have one name.

@@ -78,20 +78,47 @@ fn a_snapshot_knows_who_serves_what() {
 }
 
 #[tokio::test]
-async fn a_set_is_taken_whole_or_not_at_all_and_runtimes_stay() {
+async fn one_that_cannot_be_set_up_keeps_nobody_else_away() {
     let fleet = fleet(vec![spec("a"), spec("b")]);
-    let before = backend(&fleet, "a");
-    let ticket = before.runtime.enter(now());
+    let before = backend(&fleet, "b");
     for bad in [
         BackendSpec { weight: 1001, ..spec("c") },
         BackendSpec { max_concurrency: 0, ..spec("c") },
         BackendSpec { base_url: "ftp://x".into(), ..spec("c") },
         BackendSpec { credential_file: Some("/no/such/file".into()), ..spec("c") },
-        spec("b"),
     ] {
-        assert!(fleet.apply(vec![spec("b"), bad]).is_err());
-        assert_eq!(fleet.snapshot().backends().count(), 2);
+        assert_eq!(fleet.apply(vec![bad, spec("b"), spec("d")]).unwrap_err().len(), 1);
+        let ids: Vec<_> = fleet.snapshot().backends().map(|b| b.id().to_string()).collect();
+        assert_eq!(ids, ["b", "d"], "the bad one is left out and the others are there");
     }
+    let lost = BackendSpec {
+        intake: Intake::Cordoned,
+        credential_file: Some("/no/such/file".into()),
+        ..spec("b")
+    };
+    let mut events = fleet.events();
+    for _ in 0..2 {
+        fleet.apply(vec![lost.clone(), spec("d")]).unwrap_err();
+    }
+    let after = backend(&fleet, "b");
+    assert!(Arc::ptr_eq(&before.engine, &after.engine), "it stays as it was set up before");
+    assert_eq!((after.state(), &after.spec.credential_file), (StateWord::Cordoned, &None));
+    let told = std::iter::from_fn(|| events.try_recv().ok());
+    let told: Vec<_> = told.filter(|event| matches!(event.what, What::Refused { .. })).collect();
+    assert_eq!(told.len(), 1, "told once");
+    let What::Refused { reason } = &told[0].what else { unreachable!() };
+    assert!(reason.starts_with("backend 'b': "), "{reason}");
+    fleet.apply(vec![spec("b"), spec("d")]).unwrap();
+    assert_eq!(backend(&fleet, "b").state(), StateWord::Up);
+    fleet.apply(vec![spec("b"), BackendSpec { weight: 3, ..spec("b") }]).unwrap_err();
+    assert_eq!(backend(&fleet, "b").spec.weight, spec("b").weight, "the first of two counts");
+}
+
+#[tokio::test]
+async fn runtimes_stay_when_a_set_is_taken_in() {
+    let fleet = fleet(vec![spec("a"), spec("b")]);
+    let before = backend(&fleet, "a");
+    let ticket = before.runtime.enter(now());
     let mut events = fleet.events();
     let mut changed = spec("a");
     changed.weight = 7;
