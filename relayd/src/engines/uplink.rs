@@ -68,6 +68,12 @@ impl AgentAddress {
     pub fn is_meant(url: &str) -> bool {
         url.starts_with(SCHEME)
     }
+
+    /// How the addresses of all engines of a provider begin.
+    #[must_use]
+    pub fn all_of(provider: &ProviderId) -> String {
+        format!("{SCHEME}{provider}/")
+    }
 }
 
 impl fmt::Display for AgentAddress {

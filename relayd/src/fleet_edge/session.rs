@@ -50,6 +50,9 @@ const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 /// have changed it, or an order have been lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Least time between two looks, whatever an agent tells meanwhile: each reads the store.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+
 /// Time between two examinations of a provider that still waits for its evidence.
 const EXAMINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -207,6 +210,7 @@ async fn provision(providers: &Providers, session: &Session, sender: SendRequest
                 tracing::warn!(%provider, %error, "a provider's deployments could not be looked at");
             }
         }
+        sleep(LOOK_PAUSE).await;
         tokio::select! {
             () = session.stirred() => {}
             () = sleep(LOOK_EVERY) => {}

@@ -9,7 +9,7 @@ use super::catalogue::Versioned;
 use super::error::StoreError;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_put, expect_version, json};
-use crate::domain::{BackendId, ModelName};
+use crate::domain::{BackendId, ModelName, ProviderId, ProviderState};
 
 /// Whether a backend takes new requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,5 +211,37 @@ pub(super) async fn remove(
         .bind(id.as_str())
         .fetch_optional(conn)
         .await?;
-    expect_version("backend", row.as_ref(), expected)
+    match (&row, expected) {
+        (None, None) => Ok(()),
+        _ => expect_version("backend", row.as_ref(), expected),
+    }
+}
+
+/// Writes a backend of a provider that serves at this moment. Whoever ends that raises the counter
+/// of backends in his own transaction, so one of the two sees what the other did.
+pub(super) async fn put_provided(
+    conn: &mut AnyConnection,
+    provider: &ProviderId,
+    backend: &BackendRow,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Backends).await?;
+    let row = sqlx::query("select state from provider where id = $1")
+        .bind(provider.as_str())
+        .fetch_optional(&mut *conn)
+        .await?
+        .ok_or(StoreError::NotFound("provider"))?;
+    if !row.parse::<ProviderState>("state")?.serves() {
+        return Err(StoreError::Precondition("the provider does not serve any more"));
+    }
+    put(conn, backend, None).await
+}
+
+/// Removes every backend whose address begins with `url`. There need not be any.
+pub(super) async fn remove_under(conn: &mut AnyConnection, url: &str) -> Result<(), StoreError> {
+    bump(conn, Counter::Backends).await?;
+    sqlx::query("delete from backend where substr(url, 1, length($1)) = $1")
+        .bind(url)
+        .execute(conn)
+        .await?;
+    Ok(())
 }

@@ -14,8 +14,7 @@ use crate::domain::ProviderId;
 /// Most deployments that are read at once.
 pub const DEPLOYMENTS_MAX: i64 = 10_000;
 
-const COLUMNS: &str =
-    "id, provider, template, model, parameters, replicas, created_by, created_ms, version";
+const COLUMNS: &str = "id, provider, template, model, parameters, replicas, created_by, created_ms, engine, dialect, version";
 
 /// A model that a provider's agent shall run from one of its own templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +35,20 @@ pub struct DeploymentRow {
     pub created_by: String,
     /// When, milliseconds since the epoch.
     pub created_ms: i64,
+    /// What its first instance was and spoke, and every later one has to be; none before it was
+    /// there. A new row has none.
+    pub began_as: Option<BeganAs>,
     /// Counts the changes, from 1.
     pub version: u64,
+}
+
+/// Which server an instance is and which dialect it speaks, in the words of [`super::BackendRow`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeganAs {
+    /// Which server.
+    pub engine: String,
+    /// Which dialect.
+    pub dialect: String,
 }
 
 impl Store {
@@ -80,6 +91,8 @@ fn read(row: &AnyRow) -> Result<DeploymentRow, StoreError> {
         replicas: row.u32("replicas")?,
         created_by: row.text("created_by")?,
         created_ms: row.int("created_ms")?,
+        began_as: Some(BeganAs { engine: row.text("engine")?, dialect: row.text("dialect")? })
+            .filter(|began| !began.engine.is_empty()),
         version: row.count("version")?,
     })
 }
@@ -104,6 +117,28 @@ pub(super) async fn insert(
     .bind(new.created_ms)
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Keeps what the first instance was. No change of the row's version: what is wanted stays.
+pub(super) async fn begin(
+    conn: &mut AnyConnection,
+    id: &str,
+    began: &BeganAs,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Deployments).await?;
+    let written = sqlx::query(
+        "update deployment set engine = $2, dialect = $3
+         where id = $1 and (engine = '' or (engine = $2 and dialect = $3))",
+    )
+    .bind(id)
+    .bind(&began.engine)
+    .bind(&began.dialect)
+    .execute(conn)
+    .await?;
+    if written.rows_affected() == 0 {
+        return Err(StoreError::Precondition("the deployment began as another engine, or is gone"));
+    }
     Ok(())
 }
 

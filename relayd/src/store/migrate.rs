@@ -34,6 +34,7 @@ steps! {
     11 "0011_reputation",
     14 "0014_deployed",
     15 "0015_weights",
+    16 "0016_began",
 }
 
 /// What brings a schema up to this build.

@@ -51,7 +51,7 @@ pub use backends::{BackendEdit, BackendModel, BackendRow, IntakeRow};
 pub use balances::{Available, Balance, Totals, TxnFilter};
 pub use catalogue::{CatalogueRows, Model, Versioned};
 pub use customers::{Customer, CustomerEdit, CustomerStatus, NewCustomer};
-pub use deployments::{DEPLOYMENTS_MAX, DeploymentRow};
+pub use deployments::{BeganAs, DEPLOYMENTS_MAX, DeploymentRow};
 pub use error::{StoreError, Unique};
 pub use events::{EVENT_BATCH_MAX, Event, EventFilter, NewEvent, Severity};
 pub use instance::Replica;

@@ -125,7 +125,8 @@ pub enum ProviderEdit {
     },
     /// It greeted again.
     Presented(Presented),
-    /// Something was found out.
+    /// Something was found out. Applies only while it is examined: evidence that a person decides
+    /// by does not change under his hands.
     Evidence(String),
     /// An operator's bounds.
     Limits(ProviderLimits),
@@ -377,9 +378,10 @@ pub(super) async fn edit(
         .bind(json(&said.engines))
         .bind(json(&said.gpus)),
         ProviderEdit::Evidence(evidence) => {
-            sqlx::query("update provider set evidence = $2 where id = $1")
+            sqlx::query("update provider set evidence = $2 where id = $1 and state = $3")
                 .bind(id.as_str())
                 .bind(evidence)
+                .bind(ProviderState::Probing.as_str())
         }
         ProviderEdit::Limits(limits) => sqlx::query(
             "update provider set max_concurrency = $2, models = $3, price_floor_ncr = $4

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::backends::{BackendEdit, BackendRow};
 use super::catalogue::Model;
 use super::customers::{CustomerEdit, NewCustomer};
-use super::deployments::DeploymentRow;
+use super::deployments::{BeganAs, DeploymentRow};
 use super::error::StoreError;
 use super::keys::{KeyEdit, NewKey};
 use super::operators::{NewOperator, OperatorEdit};
@@ -91,6 +91,13 @@ pub enum Change {
     },
     /// Something that a provider's agent shall run.
     NewDeployment(DeploymentRow),
+    /// What the first instance of it is; refused where it began as something else.
+    BeginDeployment {
+        /// Which.
+        id: String,
+        /// As what.
+        began: BeganAs,
+    },
     /// More or fewer instances of it.
     ScaleDeployment {
         /// Which.
@@ -157,12 +164,25 @@ pub enum Change {
         /// How.
         edit: BackendEdit,
     },
+    /// A backend of a provider, as [`Change::PutBackend`]; refused where the provider does not
+    /// serve by then.
+    PutProvidedBackend {
+        /// Whose.
+        provider: ProviderId,
+        /// The backend.
+        backend: BackendRow,
+    },
     /// A backend that goes.
     RemoveBackend {
         /// Which.
         id: BackendId,
-        /// The version read.
+        /// The version read; with none it may be gone already.
         expected: Option<u64>,
+    },
+    /// Every backend goes whose address begins so.
+    RemoveBackendsUnder {
+        /// How it begins.
+        url: String,
     },
     /// A new revision of a model. The first one is live.
     NewRevision(NewRevision),
@@ -406,6 +426,7 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
             providers::note(conn, id, before.as_deref(), after).await
         }
         Change::NewDeployment(new) => deployments::insert(conn, new).await,
+        Change::BeginDeployment { id, began } => deployments::begin(conn, id, began).await,
         Change::ScaleDeployment { id, expected, replicas } => {
             deployments::scale(conn, id, *expected, *replicas).await
         }
@@ -423,7 +444,11 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
         Change::EditBackend { id, expected, edit } => {
             backends::edit(conn, id, *expected, *edit).await
         }
+        Change::PutProvidedBackend { provider, backend } => {
+            backends::put_provided(conn, provider, backend).await
+        }
         Change::RemoveBackend { id, expected } => backends::remove(conn, id, *expected).await,
+        Change::RemoveBackendsUnder { url } => backends::remove_under(conn, url).await,
         Change::NewRevision(new) => revisions::insert(conn, new).await,
         Change::NewRollout { rollout, expected } => {
             rollouts::insert(conn, rollout, *expected).await

@@ -116,6 +116,7 @@ impl Deployments {
             replicas: request.replicas,
             created_by: caller.name.to_string(),
             created_ms: now_ms(),
+            began_as: None,
             version: 1,
         };
         let after = shown(&Deployment { row: row.clone(), live: None, refused: None });

@@ -42,12 +42,13 @@ const WORDS: [&str; 16] = [
 ];
 
 impl Providers {
-    /// Tries how long a prompt an engine takes for one of its models, within [`TIME`].
+    /// Tries how long a prompt an engine takes for one of its models, until then and within [`TIME`].
     pub(super) async fn stretch(
         &self,
         engine: &Engine,
         (model, upstream): (&ModelName, &str),
         declared: Option<u64>,
+        until: Instant,
     ) -> ContextEvidence {
         let catalogue = self.0.catalogue.snapshot();
         let sold = catalogue.listing(model.as_str()).map(sold);
@@ -66,7 +67,7 @@ impl Providers {
             found.reason = "without a tokenizer of the model nothing can be counted".to_owned();
             return found;
         };
-        let until = Instant::now() + TIME;
+        let until = until.min(Instant::now() + TIME);
         for share in SHARES {
             let left = until.saturating_duration_since(Instant::now());
             let tokens = (longest * share / 100).max(1);

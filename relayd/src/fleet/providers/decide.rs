@@ -15,6 +15,9 @@ const WEIGHT: u32 = 100;
 /// Requests that may wait for a provider's engine.
 const QUEUE: u32 = 256;
 
+/// How often a decision is made anew when the provider changed meanwhile.
+const TRIES: u32 = 5;
+
 /// What a person decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -69,43 +72,75 @@ impl Providers {
         expected: Option<u64>,
         trail: Option<Trail>,
     ) -> Result<Provider, Fault> {
-        let row = self.0.store.provider(id).await?;
-        if let Some(expected) = expected
-            && expected != row.version
-        {
-            let noun = "provider";
-            return Err(StoreError::Version { noun, expected, found: row.version }.into());
+        for _ in 0..TRIES {
+            let row = self.0.store.provider(id).await?;
+            if let Some(expected) = expected
+                && expected != row.version
+            {
+                let noun = "provider";
+                return Err(StoreError::Version { noun, expected, found: row.version }.into());
+            }
+            if !may_be(&row, decision) {
+                return Err(Fault::new(Code::FailedPrecondition, refusal(&row, decision)));
+            }
+            let mut changes = self.decision(&row, decision, reason).await?;
+            if decision == Decision::Approve {
+                let after = Record::read(&row.standing).forgiven().text();
+                changes.push(Change::NoteStanding { id: id.clone(), before: None, after });
+            }
+            match self.0.store.write(changes, trail.clone()).await {
+                // The decision is made on what is there now, unless the caller saw something else.
+                Err(StoreError::Version { .. }) if expected.is_none() => {}
+                written => {
+                    written?;
+                    self.decided(&row, decision, reason).await?;
+                    return Ok(self.get(id).await?);
+                }
+            }
         }
-        let to = decision.leads_to();
-        if !row.state.may_become(to) {
-            return Err(Fault::new(Code::FailedPrecondition, refusal(&row, decision)));
-        }
+        Err(Fault::new(Code::VersionConflict, "the provider keeps changing, try again"))
+    }
+
+    /// What a decision about a provider, as it was read, writes: its state and its backends.
+    pub(super) async fn decision(
+        &self,
+        row: &ProviderRow,
+        decision: Decision,
+        reason: &str,
+    ) -> Result<Vec<Change>, StoreError> {
+        let (id, to) = (&row.id, decision.leads_to());
         let edit =
             ProviderEdit::State { from: row.state, to, reason: reason.to_owned(), at_ms: now_ms() };
-        let mut changes = vec![Change::EditProvider { id: id.clone(), expected, edit }];
+        let mut changes =
+            vec![Change::EditProvider { id: id.clone(), expected: Some(row.version), edit }];
         if to.serves() {
-            changes.extend(self.backends_of(&row).await?);
+            changes.extend(self.backends_of(row).await?);
         } else {
-            changes.extend(self.no_backends_of(id).await?);
-        }
-        if decision == Decision::Approve {
-            let after = Record::read(&row.standing).forgiven().text();
-            changes.push(Change::NoteStanding { id: id.clone(), before: None, after });
+            changes.push(Change::RemoveBackendsUnder { url: AgentAddress::all_of(id) });
         }
         if to == ProviderState::Left {
             changes.extend(self.no_deployments_of(id).await?);
         }
-        self.0.store.write(changes, trail).await?;
-        let (kind, severity) = decision.told();
+        Ok(changes)
+    }
+
+    /// Tells a decision that is written, and has everything here follow it.
+    pub(super) async fn decided(
+        &self,
+        row: &ProviderRow,
+        decision: Decision,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let (to, (kind, severity)) = (decision.leads_to(), decision.told());
         let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        self.tell(kind, severity, &row, &format!("is {to}{said}"));
+        self.tell(kind, severity, row, &format!("is {to}{said}"));
         if !to.may_connect() {
-            self.end_session(id);
+            self.end_session(&row.id);
         }
         self.changed();
-        self.stir(id);
+        self.stir(&row.id);
         self.0.catalogue.reload().await?;
-        Ok(self.get(id).await?)
+        Ok(())
     }
 
     /// The backends of a provider that serves: one for each engine with a model of the catalogue.
@@ -115,7 +150,8 @@ impl Providers {
         let mut changes = Vec::new();
         for offer in &row.presented.engines {
             let found = evidence.engines.iter().find(|engine| engine.name == offer.name);
-            let served = found.into_iter().flat_map(|engine| &engine.models);
+            let Some(found) = found else { continue };
+            let served = found.models.iter();
             let models: Vec<_> = served
                 .filter_map(|served| {
                     let model = served.model.clone()?;
@@ -125,20 +161,17 @@ impl Providers {
             if models.is_empty() {
                 continue;
             }
-            if let Some(backend) = backend(row, offer, models, &existing) {
-                changes.push(Change::PutBackend { backend, expected: None });
+            // It serves as what it was examined as, whatever it calls itself by now.
+            let examined = OfferRow {
+                kind: found.kind.clone(),
+                dialect: found.dialect.clone(),
+                ..offer.clone()
+            };
+            if let Some(backend) = backend(row, &examined, models, &existing) {
+                changes.push(Change::PutProvidedBackend { provider: row.id.clone(), backend });
             }
         }
         Ok(changes)
-    }
-
-    /// What takes a provider's backends away.
-    async fn no_backends_of(&self, id: &ProviderId) -> Result<Vec<Change>, StoreError> {
-        let existing = self.0.store.backends().await?;
-        let theirs =
-            |url: &str| url.parse::<AgentAddress>().is_ok_and(|address| address.provider == *id);
-        let gone = existing.into_iter().filter(|known| theirs(&known.row.url));
-        Ok(gone.map(|known| Change::RemoveBackend { id: known.row.id, expected: None }).collect())
     }
 }
 
@@ -151,14 +184,16 @@ pub(super) fn backend(
 ) -> Option<BackendRow> {
     let address = AgentAddress { provider: row.id.clone(), engine: offer.name.clone() };
     let url = address.to_string();
-    let taken = |id: &BackendId| existing.iter().any(|b| b.row.id == *id && b.row.url != url);
-    let id = name(row, offer).into_iter().find(|id| !taken(id))?;
+    let known = existing.iter().map(|known| &known.row).find(|known| known.url == url);
+    let taken = |id: &BackendId| existing.iter().any(|known| known.row.id == *id);
+    let id = match known {
+        // A host that is called otherwise by now keeps its backends.
+        Some(known) => known.id.clone(),
+        None => name(row, offer).into_iter().find(|id| !taken(id))?,
+    };
     let most = row.limits.max_concurrency.unwrap_or(u32::MAX);
     // What an operator set on one that is there stays.
-    let (queue, weight) = existing
-        .iter()
-        .find(|known| known.row.url == url)
-        .map_or((QUEUE, WEIGHT), |known| (known.row.queue, known.row.weight));
+    let (queue, weight) = known.map_or((QUEUE, WEIGHT), |known| (known.queue, known.weight));
     Some(BackendRow {
         id,
         url,
@@ -182,6 +217,12 @@ fn name(row: &ProviderRow, offer: &OfferRow) -> Vec<BackendId> {
         .into_iter()
         .filter_map(|host| format!("{host}.{}", offer.name).parse().ok())
         .collect()
+}
+
+/// Whether a decision can be made about a provider as it is.
+fn may_be(row: &ProviderRow, decision: Decision) -> bool {
+    let examined = decision != Decision::Approve || Evidence::read(&row.evidence).is_complete();
+    row.state.may_become(decision.leads_to()) && examined
 }
 
 /// Why a decision cannot be made now, and what is missing.

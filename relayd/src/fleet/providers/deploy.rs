@@ -6,19 +6,14 @@
 //! end in the same state. The agent decides by its own templates; its refusal is kept until what
 //! is wanted changes.
 
-use std::collections::BTreeSet;
-
-use super::decide::backend;
 use super::examine::sold_as;
+use super::instances::settle;
 use super::live::{DeploymentReport, EngineReport, Live, Refusals};
 use super::{Providers, Session};
 use crate::domain::{Code, Fault, ProviderId};
-use crate::engines::{AgentAddress, Dialect, EngineKind, is_engine_name};
+use crate::engines::AgentAddress;
 use crate::events::{EventKind, Severity};
-use crate::store::{
-    BackendModel, BackendRow, Change, DeploymentRow, OfferRow, ProviderRow, StoreError, Trail,
-    Versioned,
-};
+use crate::store::{Change, DeploymentRow, ProviderRow, StoreError, Trail};
 
 /// Most deployments of one provider.
 const DEPLOYMENTS_MAX: usize = 16;
@@ -169,16 +164,13 @@ impl Providers {
     }
 
     /// Makes the backends of a provider's instances follow from what is wanted and what its agent
-    /// tells: one for each instance that was up once, until it goes. Where an instance is gone and
-    /// wanted still, as when its agent starts anew, its backend waits for the one that takes its
-    /// place and gets what an operator had set.
+    /// tells, and says what of that is odd.
     async fn settle_instances(
         &self,
         row: &ProviderRow,
         wanted: &[DeploymentRow],
         engines: &[EngineReport],
     ) -> Result<(), StoreError> {
-        let id = &row.id;
         let existing = self.0.store.backends().await?;
         let catalogue = self.0.catalogue.snapshot();
         // A revision says what its deployment is sold as; elsewhere the name does.
@@ -187,68 +179,36 @@ impl Providers {
             let model = revised.get(&deployment.id).cloned();
             model.or_else(|| sold_as(&catalogue, &existing, &deployment.model))
         };
-        let mut changes = Vec::new();
-        let mut kept = BTreeSet::new();
-        for deployment in wanted {
-            let theirs = engines.iter().filter(|engine| engine.deployment == deployment.id);
-            let most = usize::try_from(deployment.replicas).unwrap_or(usize::MAX);
-            let Some(model) = named(deployment) else { continue };
-            let is_gone = |known: &&BackendRow| {
-                let address = known.url.parse::<AgentAddress>();
-                known.deployment == deployment.id
-                    && address.is_ok_and(|at| engines.iter().all(|engine| engine.name != at.engine))
-            };
-            let mut gone = existing.iter().map(|known| &known.row).filter(is_gone);
-            let mut standing = 0;
-            for engine in theirs.filter(|engine| engine.state != DRAINING).take(most) {
-                let address = AgentAddress { provider: id.clone(), engine: engine.name.clone() };
-                let url = address.to_string();
-                let known = existing.iter().find(|known| known.row.url == url);
-                let Some(upstream) = upstream(engine, &deployment.model) else {
-                    // It lists nothing while it is loaded; what stands may stand.
-                    standing += usize::from(known.is_some());
-                    kept.extend(known.map(|_| url));
-                    continue;
-                };
-                let served = BackendModel { model: model.clone(), upstream: upstream.to_owned() };
-                if let Some(fresh) = instance(row, engine, served, &existing)
-                    && (known.is_some() || engine.state == UP)
-                {
-                    let heir_of = known.is_none().then(|| gone.next()).flatten();
-                    let fresh = BackendRow {
-                        deployment: deployment.id.clone(),
-                        queue: heir_of.map_or(fresh.queue, |before| before.queue),
-                        weight: heir_of.map_or(fresh.weight, |before| before.weight),
-                        intake: heir_of.map_or(fresh.intake, |before| before.intake),
-                        ..fresh
-                    };
-                    standing += 1;
-                    kept.insert(url);
-                    if known.is_none_or(|known| differs(&known.row, &fresh)) {
-                        changes.push(Change::PutBackend { backend: fresh, expected: None });
-                    }
-                }
-            }
-            let lacking = most.saturating_sub(standing);
-            kept.extend(gone.take(lacking).map(|waits| waits.url.clone()));
+        let settled = settle(row, wanted, engines, &existing, named);
+        for (deployment, why) in &settled.others {
+            self.refuse_other(row, deployment, why);
         }
-        for known in &existing {
-            let Ok(address) = known.row.url.parse::<AgentAddress>() else { continue };
-            let offered = row.presented.engines.iter().any(|offer| offer.name == address.engine);
-            if address.provider == *id && !offered && !kept.contains(&known.row.url) {
-                let id = known.row.id.clone();
-                changes.push(Change::RemoveBackend { id, expected: None });
-            }
-        }
-        if changes.is_empty() {
+        if settled.changes.is_empty() {
             return Ok(());
         }
-        self.0.store.write(changes, None).await?;
+        self.0.store.write(settled.changes, None).await?;
+        for text in settled.unquestioned {
+            self.tell(EventKind::DeploymentChanged, Severity::Warning, row, &text);
+        }
         self.changed();
         if let Err(error) = self.0.catalogue.reload().await {
-            tracing::warn!(provider = %id, %error, "the fleet did not take a provider's instances");
+            tracing::warn!(provider = %row.id, %error, "the fleet did not take a provider's instances");
         }
         Ok(())
+    }
+
+    /// An instance is another engine than its deployment began as: people hear of it once.
+    fn refuse_other(&self, row: &ProviderRow, deployment: &DeploymentRow, why: &str) {
+        let known = {
+            let mut all = self.live();
+            let Some(live) = all.get_mut(&row.id) else { return };
+            live.refuse(&deployment.id, (deployment.version, why.to_owned()))
+        };
+        if !known {
+            let text = format!("deployment {}: {why}", deployment.id);
+            self.tell(EventKind::DeploymentRefused, Severity::Warning, row, &text);
+            self.changed();
+        }
     }
 
     /// What takes a provider's deployments away.
@@ -302,51 +262,6 @@ fn orders(
     orders
 }
 
-/// Words of an agent's engines.
-const UP: &str = "up";
-const DRAINING: &str = "draining";
-
-/// What an instance calls the model that it was started for.
-fn upstream<'a>(engine: &'a EngineReport, model: &str) -> Option<&'a str> {
-    match engine.models.as_slice() {
-        [only] => Some(only),
-        several => several.iter().find(|listed| *listed == model).map(String::as_str),
-    }
-}
-
-/// The backend of an instance; none for one whose description is out of bounds.
-fn instance(
-    row: &ProviderRow,
-    engine: &EngineReport,
-    served: BackendModel,
-    existing: &[Versioned<BackendRow>],
-) -> Option<BackendRow> {
-    let known = engine.kind.parse::<EngineKind>().is_ok_and(|kind| kind != EngineKind::Commercial)
-        && engine.dialect.parse::<Dialect>().is_ok();
-    let fits = (1..=super::super::CONCURRENCY_MAX).contains(&engine.max_concurrency);
-    let taken = row.presented.engines.iter().any(|offer| offer.name == engine.name);
-    if !known || !fits || taken || !is_engine_name(&engine.name) {
-        return None;
-    }
-    let offer = OfferRow {
-        name: engine.name.clone(),
-        kind: engine.kind.clone(),
-        dialect: engine.dialect.clone(),
-        models: Vec::new(),
-        max_concurrency: engine.max_concurrency,
-    };
-    backend(row, &offer, vec![served], existing)
-}
-
-/// Whether a backend is to be written anew. Its intake, queue and weight are the operator's.
-fn differs(known: &BackendRow, fresh: &BackendRow) -> bool {
-    known.models != fresh.models
-        || known.dialect != fresh.dialect
-        || known.engine != fresh.engine
-        || known.max_concurrency != fresh.max_concurrency
-        || known.deployment != fresh.deployment
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -363,6 +278,7 @@ mod tests {
             replicas,
             created_by: "ann".to_owned(),
             created_ms: 1,
+            began_as: None,
             version,
         }
     }

@@ -63,12 +63,14 @@ pub struct IdentityEvidence {
     pub state: IdentityState,
     /// Why it is not offered; empty otherwise.
     pub reason: String,
-    /// Questions that were asked.
+    /// Questions that it answered.
     pub asked: u32,
     /// How many were answered as the same model answers.
     pub passed: u32,
     /// How many said nothing about the model.
     pub unsure: u32,
+    /// Questions that it did not answer, where too few answers came for that.
+    pub unanswered: u32,
     /// How much of the words agreed, in the mean, in thousandths.
     pub agreement_milli: u32,
     /// Largest mean difference of likelihoods in one answer, in thousandths of a nat; none where
@@ -147,6 +149,12 @@ impl Evidence {
         let all = self.engines.iter().flat_map(|engine| &engine.identity);
         let others = all.filter(|found| found.state == IdentityState::Failed);
         others.map(|found| found.model.clone()).collect()
+    }
+
+    /// Whether it says the same as other evidence, whenever that was.
+    #[must_use]
+    pub fn says_what(&self, other: &Self) -> bool {
+        (&self.engines, &self.missing) == (&other.engines, &other.missing)
     }
 
     /// Whether a person can decide.

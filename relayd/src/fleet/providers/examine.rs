@@ -6,22 +6,30 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::greet::{MODELS_MAX, is_model_name};
-use super::{Benchmark, EngineEvidence, Evidence, ModelEvidence, Providers, now_ms};
+use super::{
+    Benchmark, EngineEvidence, Evidence, IdentityEvidence, ModelEvidence, Providers, now_ms,
+    state_change,
+};
 use crate::catalogue::CatalogueSnapshot;
 use crate::domain::{Mode, ModelName, ProviderId, ProviderState};
 use crate::engines::{
     AgentAddress, ChatCall, Dialect, Engine, EngineSpec, ListedModel, Probe, Reply,
 };
 use crate::events::{EventKind, Severity};
-use crate::store::{BackendRow, Change, OfferRow, ProviderEdit, StoreError, Versioned};
+use crate::store::{
+    BackendRow, Change, OfferRow, ProviderEdit, ProviderRow, StoreError, Versioned,
+};
 use crate::wire::{Stamp, Surface, Translator};
 
-/// The whole examination ends in this time, whatever an engine does.
+/// The whole examination ends in this time, whatever an engine does: measuring, then comparing,
+/// then trying long prompts. What one of them does not use is the next one's.
 const EXAMINATION: Duration = Duration::from_secs(30);
+const MEASURED_BY: Duration = Duration::from_secs(12);
+const COMPARED_BY: Duration = Duration::from_secs(22);
 
 /// Time for one request of it.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -39,8 +47,9 @@ const PROMPT: &str = "Write one short sentence about the number";
 /// measured once, whatever else is waited for.
 #[derive(Debug, Default)]
 pub struct Measured {
-    /// When, and what; none while something is missing of it.
-    engines: Option<(i64, Vec<EngineEvidence>)>,
+    /// When, what was offered, and what that was found to be; none while something is missing of
+    /// it.
+    engines: Option<(i64, Vec<OfferRow>, Vec<EngineEvidence>)>,
 }
 
 /// What one request of the examination showed.
@@ -63,35 +72,58 @@ impl Providers {
     ) -> Result<(), StoreError> {
         let mut row = self.0.store.provider(id).await?;
         if row.state == ProviderState::Joining {
-            self.step(&row, ProviderState::Probing, "its engines are examined").await?;
+            let change = state_change(&row, ProviderState::Probing, "its engines are examined");
+            match self.0.store.write(vec![change], None).await {
+                // Another replica examines it too.
+                Err(StoreError::Precondition(_)) => {}
+                written => written?,
+            }
+            self.changed();
             row = self.0.store.provider(id).await?;
         }
         if row.state != ProviderState::Probing {
             return Ok(());
         }
+        let offers = &row.presented.engines;
         let (examined_at_ms, engines) = match measured.engines.take() {
-            Some(before) => before,
-            None => {
-                let engines = self.engines_of(id, &row.presented.engines).await?;
-                (now_ms(), engines)
+            Some((at_ms, of, found)) if of == *offers => (at_ms, found),
+            _ => {
+                let found = self.engines_of(id, offers).await?;
+                (now_ms(), found)
             }
         };
         let mut missing = missing(&engines, |model| self.0.tokenizers.lack(model));
         if missing.is_empty() {
-            measured.engines = Some((examined_at_ms, engines.clone()));
+            measured.engines = Some((examined_at_ms, offers.clone(), engines.clone()));
         }
         missing.extend(self.cards_missing(id, &row.presented.gpus));
-        let complete = missing.is_empty();
         let evidence = Evidence { examined_at_ms, engines, missing };
-        if !complete && Evidence::read(&row.evidence) == evidence {
+        if !evidence.is_complete() && evidence.says_what(&Evidence::read(&row.evidence)) {
             return Ok(());
         }
-        let text = serde_json::to_string(&evidence).unwrap_or_default();
+        self.conclude(&row, &evidence).await
+    }
+
+    /// Writes evidence about a provider as it was read, and with complete evidence that a person
+    /// decides. Evidence about a provider that is another by now is worth nothing.
+    pub(super) async fn conclude(
+        &self,
+        row: &ProviderRow,
+        evidence: &Evidence,
+    ) -> Result<(), StoreError> {
+        let text = serde_json::to_string(evidence).unwrap_or_default();
         let edit = ProviderEdit::Evidence(text);
-        let change = Change::EditProvider { id: id.clone(), expected: None, edit };
-        self.0.store.write(vec![change], None).await?;
+        let expected = Some(row.version);
+        let mut changes = vec![Change::EditProvider { id: row.id.clone(), expected, edit }];
+        let complete = evidence.is_complete();
         if complete {
-            self.step(&row, ProviderState::Pending, "examined, a person decides").await?;
+            changes.push(state_change(row, ProviderState::Pending, "examined, a person decides"));
+        }
+        match self.0.store.write(changes, None).await {
+            Err(StoreError::Version { .. } | StoreError::Precondition(_)) => return Ok(()),
+            written => written?,
+        }
+        if complete {
             let others = evidence.other_models();
             let (severity, text) = match others.as_slice() {
                 [] => (Severity::Info, "was examined and waits for a decision".to_owned()),
@@ -103,7 +135,7 @@ impl Providers {
                     ),
                 ),
             };
-            self.tell(EventKind::ProviderPending, severity, &row, &text);
+            self.tell(EventKind::ProviderPending, severity, row, &text);
         }
         self.changed();
         Ok(())
@@ -116,7 +148,7 @@ impl Providers {
     ) -> Result<Vec<EngineEvidence>, StoreError> {
         let backends = self.0.store.backends().await?;
         let catalogue = self.0.catalogue.snapshot();
-        let until = Instant::now() + EXAMINATION;
+        let began = Instant::now();
         let each = offers.iter().map(|offer| {
             let engine = self.engine(id, offer);
             let named = |upstream: &str| sold_as(&catalogue, &backends, upstream);
@@ -129,13 +161,8 @@ impl Providers {
                     ..EngineEvidence::default()
                 };
                 if let Some(engine) = engine {
-                    let left = until.saturating_duration_since(Instant::now());
-                    // What was found until then stands.
-                    let _ = timeout(
-                        left,
-                        self.see((&engine, offer.max_concurrency), named, &mut found),
-                    )
-                    .await;
+                    let places = offer.max_concurrency.max(1);
+                    self.see((&engine, places), named, &mut found, began).await;
                 }
                 found
             }
@@ -143,22 +170,27 @@ impl Providers {
         Ok(join_all(each).await)
     }
 
-    /// Everything that is asked of an engine, the most needed first.
+    /// Everything that is asked of an engine, the most needed first. What was found until the time
+    /// for it was over stands.
     async fn see(
         &self,
         (engine, places): (&Engine, u32),
         named: impl Fn(&str) -> Option<ModelName>,
         found: &mut EngineEvidence,
+        began: Instant,
     ) {
-        let declared = look((engine, places), named, found).await;
+        let mut declared = None;
+        let looking = look((engine, places), named, found, &mut declared);
+        let _ = timeout_at(began + MEASURED_BY, looking).await;
         let sold: Vec<_> = found
             .models
             .iter()
             .filter_map(|served| Some((served.model.clone()?, served.upstream.clone())))
             .collect();
         let Some((model, upstream)) = sold.first().cloned() else { return };
-        found.identity = self.identify(engine, sold).await;
-        found.context = Some(self.stretch(engine, (&model, &upstream), declared).await);
+        found.identity = self.identify((engine, places), sold, began + COMPARED_BY).await;
+        let of = (&model, upstream.as_str());
+        found.context = Some(self.stretch(engine, of, declared, began + EXAMINATION).await);
     }
 
     /// An engine behind the provider's connection.
@@ -191,20 +223,21 @@ pub(super) fn sold_as(
 }
 
 /// Asks an engine what it serves and measures it with the first model that can be sold, never with
-/// more requests at once than it has places; gives the context that the engine declares for that
+/// more requests at once than it has places; tells the context that the engine declares for that
 /// model. Of what it lists as much is kept as it could have offered.
 async fn look(
     (engine, places): (&Engine, u32),
     named: impl Fn(&str) -> Option<ModelName>,
     found: &mut EngineEvidence,
-) -> Option<u64> {
+    declared: &mut Option<u64>,
+) {
     found.state = match engine.probe().await {
         Probe::Up => "up",
         Probe::Loading => "loading",
         Probe::Down(_) => "down",
     }
     .to_owned();
-    let mut listed = engine.models().await.ok()?;
+    let Ok(mut listed) = engine.models().await else { return };
     listed.retain(|model| is_model_name(&model.name));
     listed.truncate(MODELS_MAX);
     let evidence = |model: &ListedModel| ModelEvidence {
@@ -212,13 +245,13 @@ async fn look(
         upstream: model.name.clone(),
     };
     found.models = listed.iter().map(evidence).collect();
-    let first = found.models.iter().position(|served| served.model.is_some())?;
-    let upstream = found.models.get(first)?.upstream.clone();
+    let sold = listed.iter().zip(&found.models).find(|(_, served)| served.model.is_some());
+    let Some((first, _)) = sold else { return };
+    *declared = first.context_tokens;
     for (concurrency, rounds) in ROUNDS {
-        let at_once = concurrency.min(places.max(1));
-        found.benchmarks.push(measure(engine, &upstream, at_once, rounds).await);
+        let at_once = concurrency.min(places);
+        found.benchmarks.push(measure(engine, &first.name, at_once, rounds).await);
     }
-    listed.get(first)?.context_tokens
 }
 
 async fn measure(engine: &Engine, upstream: &str, concurrency: u32, rounds: u32) -> Benchmark {
@@ -329,6 +362,11 @@ fn missing(engines: &[EngineEvidence], lack: impl Fn(&ModelName) -> Option<Strin
         } else if engine.benchmarks.iter().any(|run| run.failed > 0) {
             missing.push(format!("engine {name} failed requests of its examination"));
         }
+        let silent = engine.identity.iter().filter(|found| found.unanswered > 0);
+        missing.extend(silent.map(|found| {
+            let IdentityEvidence { upstream, unanswered, .. } = found;
+            format!("engine {name} left {unanswered} questions to {upstream} unanswered")
+        }));
     }
     missing
 }
@@ -378,6 +416,13 @@ mod tests {
         assert_eq!(missing(&[cut], |_| None), ["engine a was not measured to the end"]);
         let mut failing = good;
         failing.benchmarks[1].failed = 1;
-        assert_eq!(missing(&[failing], |_| None), ["engine a failed requests of its examination"]);
+        let told = ["engine a failed requests of its examination"];
+        assert_eq!(missing(std::slice::from_ref(&failing), |_| None), told);
+        failing.benchmarks[1].failed = 0;
+        let upstream = "m".to_owned();
+        let silent = IdentityEvidence { upstream, unanswered: 4, ..IdentityEvidence::default() };
+        failing.identity = vec![IdentityEvidence::default(), silent];
+        let told = ["engine a left 4 questions to m unanswered"];
+        assert_eq!(missing(&[failing], |_| None), told);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Providers, now_ms};
+use super::{Providers, now_ms, state_change};
 use crate::domain::{DeclaredGpu, PayoutAddress, ProviderId, ProviderState};
 use crate::engines::{Dialect, EngineKind, is_engine_name};
 use crate::events::{EventKind, Severity};
@@ -20,6 +20,9 @@ const MODEL_MAX_BYTES: usize = 256;
 
 /// Longest name of a host, in bytes.
 const NAME_MAX_BYTES: usize = 48;
+
+/// How often a greeting is taken in anew when the provider changed meanwhile.
+const TRIES: u32 = 5;
 
 /// Longest version text of an agent, in bytes.
 const VERSION_MAX_BYTES: usize = 64;
@@ -104,34 +107,71 @@ impl Providers {
         }
     }
 
-    /// A key that is known.
-    async fn again(&self, row: ProviderRow, said: Presented) -> Result<ProviderRow, Refusal> {
-        if !row.state.may_connect() {
-            let mut message = format!("this provider is {}", row.state);
-            if !row.reason.is_empty() {
-                message = format!("{message}: {}", row.reason);
+    /// A key that is known. What it says now is taken in together with what follows from it.
+    async fn again(&self, known: ProviderRow, said: Presented) -> Result<ProviderRow, Refusal> {
+        let mut row = known;
+        for _ in 0..TRIES {
+            if !row.state.may_connect() {
+                let mut message = format!("this provider is {}", row.state);
+                if !row.reason.is_empty() {
+                    message = format!("{message}: {}", row.reason);
+                }
+                return Err(Refusal::new(RefusalKind::Rejected, message));
             }
-            return Err(Refusal::new(RefusalKind::Rejected, message));
+            if row.presented == said {
+                return Ok(row);
+            }
+            let id = row.id.clone();
+            let edit = ProviderEdit::Presented(said.clone());
+            let expected = Some(row.version);
+            let mut changes = vec![Change::EditProvider { id: id.clone(), expected, edit }];
+            let offers_differ =
+                row.presented.engines != said.engines || row.presented.gpus != said.gpus;
+            if offers_differ && row.state == ProviderState::Pending {
+                // The evidence is about what it offered before.
+                let reason = "it offers something else now";
+                changes.push(state_change(&row, ProviderState::Probing, reason));
+            }
+            match self.0.store.write(changes, None).await {
+                Err(StoreError::Version { .. }) => row = self.0.store.provider(&id).await?,
+                written => {
+                    written?;
+                    self.tell_differences(&row, &said);
+                    self.changed();
+                    return Ok(self.0.store.provider(&id).await?);
+                }
+            }
         }
-        if row.presented == said {
-            return Ok(row);
-        }
+        let message = "this provider is being changed all the time, try again";
+        Err(Refusal::new(RefusalKind::Unavailable, message))
+    }
+
+    /// What people should hear of when a provider says something else than before.
+    fn tell_differences(&self, row: &ProviderRow, said: &Presented) {
+        let warn = |text: String| {
+            self.tell(EventKind::ProviderChanged, Severity::Warning, row, &text);
+        };
         if row.presented.payout != said.payout {
-            // Whoever holds the key may change it, and people should hear of it.
-            let text = format!("is now paid at {}", said.payout);
-            self.tell(EventKind::ProviderChanged, Severity::Warning, &row, &text);
+            // Whoever holds the key may change it.
+            warn(format!("is now paid at {}", said.payout));
         }
-        let offers_differ =
-            row.presented.engines != said.engines || row.presented.gpus != said.gpus;
-        let edit = ProviderEdit::Presented(said);
-        let change = Change::EditProvider { id: row.id.clone(), expected: None, edit };
-        self.0.store.write(vec![change], None).await?;
-        if offers_differ && row.state == ProviderState::Pending {
-            // The evidence is about what it offered before.
-            self.step(&row, ProviderState::Probing, "it offers something else now").await?;
+        if !row.state.serves() {
+            return;
         }
-        self.changed();
-        Ok(self.0.store.provider(&row.id).await?)
+        for offer in &said.engines {
+            let before = row.presented.engines.iter().find(|before| before.name == offer.name);
+            let what = |offer: &OfferRow| format!("{} over {}", offer.kind, offer.dialect);
+            match before {
+                None => warn(format!("offers engine {}, which was not examined", offer.name)),
+                Some(before) if what(before) != what(offer) => warn(format!(
+                    "says that engine {} is {} now and no longer {}; it is asked as it was examined",
+                    offer.name,
+                    what(offer),
+                    what(before)
+                )),
+                Some(_) => {}
+            }
+        }
     }
 
     async fn join(&self, greeting: &Greeting, presented: Presented) -> Result<(), Refusal> {

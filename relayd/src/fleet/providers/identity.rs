@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::canary::{Answer, Likeness, Question, Sending, Verdict, ask, is_comparable};
@@ -54,13 +55,17 @@ impl Providers {
         own.map(Arc::clone)
     }
 
-    /// Holds the models of an engine against the operator's own, for its examination.
+    /// Holds the models of an engine against the operator's own, for its examination: some of them,
+    /// until then, with no more questions at once than the engine has places.
     pub(super) async fn identify(
         &self,
-        engine: &Engine,
+        (engine, places): (&Engine, u32),
         models: Vec<(ModelName, String)>,
+        until: Instant,
     ) -> Vec<IdentityEvidence> {
-        let each = models.into_iter().take(MODELS_MAX).map(|(model, upstream)| async move {
+        let at_once = usize::try_from(places).unwrap_or(MODELS_MAX).clamp(1, MODELS_MAX);
+        let each = models.into_iter().take(MODELS_MAX).enumerate();
+        let each = each.map(|(number, (model, upstream))| async move {
             let found = IdentityEvidence {
                 model: model.to_string(),
                 upstream: upstream.clone(),
@@ -71,14 +76,19 @@ impl Providers {
                 return IdentityEvidence { reason: reason.to_owned(), ..found };
             }
             match self.reference(&model, None) {
-                Some(own) => compare(engine, &model, &upstream, &own, found).await,
+                // The first model must be compared, the others as far as there is time.
+                Some(_) if number > 0 && Instant::now() >= until => {
+                    let reason = "no time was left to compare it".to_owned();
+                    IdentityEvidence { reason, ..found }
+                }
+                Some(own) => compare(engine, &model, &upstream, &own, found, until).await,
                 None => {
                     let reason = "no llama.cpp or vLLM of the operator's own serves the model";
                     IdentityEvidence { reason: reason.to_owned(), ..found }
                 }
             }
         });
-        join_all(each).await
+        futures::stream::iter(each).buffered(at_once).collect().await
     }
 }
 
@@ -88,20 +98,30 @@ async fn compare(
     upstream: &str,
     own: &Backend,
     mut found: IdentityEvidence,
+    until: Instant,
 ) -> IdentityEvidence {
     let (mut agreed, own_name) = (0, own.upstream(model).unwrap_or(upstream));
-    for _ in 0..QUESTIONS_MAX {
-        if found.asked - found.unsure == QUESTIONS {
-            break;
-        }
+    let mut tried = 0;
+    while tried < QUESTIONS_MAX && found.asked - found.unsure < QUESTIONS {
+        tried += 1;
         let question = Question::short();
-        let (known, told) = tokio::join!(
-            answer(&own.engine, model, own_name, &question),
-            answer(engine, model, upstream, &question)
-        );
+        let both = async {
+            tokio::join!(
+                answer(&own.engine, model, own_name, &question),
+                answer(engine, model, upstream, &question)
+            )
+        };
+        let Ok((known, told)) = timeout_at(until, both).await else {
+            // One that is too slow for this is asked again with the next examination.
+            found.unanswered += 1;
+            break;
+        };
         let Some(known) = known else { continue };
-        // One that fails a question is no witness of its model.
-        let likeness = Likeness::of(&known, &told.unwrap_or_default());
+        let Some(told) = told else {
+            found.unanswered += 1;
+            continue;
+        };
+        let likeness = Likeness::of(&known, &told);
         found.asked += 1;
         agreed += likeness.agreement_milli;
         found.difference_milli = found.difference_milli.max(likeness.difference_milli);
@@ -111,23 +131,26 @@ async fn compare(
             Verdict::Unsure => found.unsure += 1,
         }
     }
-    if found.asked == 0 {
-        let reason = "the operator's own engine did not answer".to_owned();
-        return IdentityEvidence { reason, ..found };
-    }
-    found.agreement_milli = agreed / found.asked;
+    found.agreement_milli = agreed.checked_div(found.asked).unwrap_or_default();
     concluded(found)
 }
 
-/// More of the answers that say anything must be the same model's than another's.
+/// More of the answers that say anything must be the same model's than another's. Whoever leaves
+/// questions unanswered is neither: it is asked again before anybody decides.
 fn concluded(found: IdentityEvidence) -> IdentityEvidence {
     let said = found.asked - found.unsure;
+    let enough = said >= QUESTIONS || found.unanswered == 0;
     let (state, reason) = match found.passed * 2 {
+        _ if !enough => (IdentityState::NotOffered, "it left questions unanswered"),
+        _ if found.asked == 0 => {
+            (IdentityState::NotOffered, "the operator's own engine did not answer")
+        }
         _ if said == 0 => (IdentityState::NotOffered, "no answer told the model from another"),
         twice if twice > said => (IdentityState::Passed, ""),
         _ => (IdentityState::Failed, ""),
     };
-    IdentityEvidence { state, reason: reason.to_owned(), ..found }
+    let unanswered = if enough { 0 } else { found.unanswered };
+    IdentityEvidence { state, reason: reason.to_owned(), unanswered, ..found }
 }
 
 async fn answer(
@@ -163,5 +186,18 @@ mod tests {
         let nothing = concluded(nothing);
         assert_eq!(nothing.state, IdentityState::NotOffered);
         assert!(!nothing.reason.is_empty());
+        let silent = |asked, unanswered| {
+            let found = IdentityEvidence {
+                asked,
+                passed: asked,
+                unanswered,
+                ..IdentityEvidence::default()
+            };
+            let found = concluded(found);
+            (found.state, found.unanswered)
+        };
+        assert_eq!(silent(0, 5), (IdentityState::NotOffered, 5));
+        assert_eq!(silent(2, 3), (IdentityState::NotOffered, 3), "too few answers");
+        assert_eq!(silent(3, 2), (IdentityState::Passed, 0), "enough answers all the same");
     }
 }

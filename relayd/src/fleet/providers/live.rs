@@ -128,6 +128,13 @@ impl Live {
         Some((self.deployments.clone()?, self.refusals.clone()))
     }
 
+    /// Keeps why a version of a deployment is not run; whether that version was refused before.
+    pub(super) fn refuse(&mut self, id: &str, refusal: (u64, String)) -> bool {
+        let version = refusal.0;
+        let before = self.refusals.insert(id.to_owned(), refusal);
+        before.is_some_and(|(refused, _)| refused == version)
+    }
+
     pub(super) fn end(&self) {
         self.token.cancel();
     }
@@ -219,7 +226,7 @@ impl Session {
         self.providers.tell(EventKind::DeploymentRefused, Severity::Warning, &self.row, &text);
         let mut all = self.providers.live();
         if let Some(live) = all.get_mut(&self.row.id) {
-            live.refusals.insert(id.to_owned(), (version, why));
+            live.refuse(id, (version, why));
         }
     }
 

@@ -19,8 +19,11 @@ mod evidence;
 mod examine;
 mod greet;
 mod identity;
+mod instances;
 mod live;
 mod reputation;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::HashMap;
@@ -265,21 +268,6 @@ impl Providers {
         Ok(self.get(id).await?)
     }
 
-    /// One step of a provider's way that no person decides.
-    async fn step(
-        &self,
-        row: &ProviderRow,
-        to: ProviderState,
-        reason: &str,
-    ) -> Result<(), StoreError> {
-        let edit =
-            ProviderEdit::State { from: row.state, to, reason: reason.to_owned(), at_ms: now_ms() };
-        let change = Change::EditProvider { id: row.id.clone(), expected: None, edit };
-        self.0.store.write(vec![change], None).await?;
-        self.changed();
-        Ok(())
-    }
-
     fn tell(&self, kind: EventKind, severity: Severity, row: &ProviderRow, text: &str) {
         let text = format!("{} ({}) {text}", row.presented.name, row.id);
         self.0.events.emit(kind, severity, row.id.as_str(), &text);
@@ -304,6 +292,13 @@ impl std::fmt::Debug for Providers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Providers").finish_non_exhaustive()
     }
+}
+
+/// The change of a provider's state that no person decides, together with what goes with it.
+fn state_change(row: &ProviderRow, to: ProviderState, reason: &str) -> Change {
+    let edit =
+        ProviderEdit::State { from: row.state, to, reason: reason.to_owned(), at_ms: now_ms() };
+    Change::EditProvider { id: row.id.clone(), expected: None, edit }
 }
 
 fn now_ms() -> i64 {

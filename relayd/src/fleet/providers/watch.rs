@@ -155,17 +155,29 @@ impl Providers {
                 ProviderState::Approved => policy.decide(record.standing, &record.reputation, now),
                 _ => None,
             };
-            let mut changes = Vec::new();
             if let Some(step) = &step {
                 record.step(step, now);
-                // Written anew, so that every replica takes its standing into its fleet.
-                changes.extend(self.backends_of(&row).await?);
             }
             let (before, after) = (Some(row.standing.clone()), record.text());
-            changes.push(Change::NoteStanding { id: id.clone(), before, after });
-            match self.0.store.write(changes, None).await {
-                // Another replica added something: both shall count.
-                Err(StoreError::Precondition(_)) => {}
+            let note = Change::NoteStanding { id: id.clone(), before, after };
+            let (changes, trail) = match &step {
+                Some(Step { to: Standing::Suspended, reason, .. }) => {
+                    let reason = by_policy(reason);
+                    let mut changes = self.decision(&row, Decision::Suspend, &reason).await?;
+                    // After the state: everybody locks in that order.
+                    changes.insert(1, note);
+                    (changes, Some(suspension(&row, &reason)))
+                }
+                // Written anew, so that every replica takes its standing into its fleet.
+                Some(_) => {
+                    let backends = self.backends_of(&row).await?;
+                    (std::iter::once(note).chain(backends).collect(), None)
+                }
+                None => (vec![note], None),
+            };
+            match self.0.store.write(changes, trail).await {
+                // Another replica added something, or somebody decided: both shall count.
+                Err(StoreError::Precondition(_) | StoreError::Version { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) => {
                     if let Some(step) = step {
@@ -180,33 +192,30 @@ impl Providers {
         Ok(())
     }
 
-    /// Tells a step, and carries a suspension out.
+    /// Tells a step that is written, and has everything here follow it.
     async fn stepped(&self, row: &ProviderRow, step: &Step) {
         let Step { to, reason, .. } = step;
-        match to {
-            Standing::Suspended => {
-                let reason = format!("by policy: {reason}");
-                let trail = suspension(row, &reason);
-                let decision = Decision::Suspend;
-                if let Err(fault) = self.decide(&row.id, decision, &reason, None, Some(trail)).await
-                {
-                    tracing::warn!(provider = %row.id, %fault, "a provider was not suspended");
-                }
-                return;
-            }
+        let followed = match to {
+            Standing::Suspended => self.decided(row, Decision::Suspend, &by_policy(reason)).await,
             Standing::Probation => {
                 let text = format!("is on probation: {reason}");
                 self.tell(EventKind::ProviderProbation, Severity::Warning, row, &text);
+                self.0.catalogue.reload().await
             }
             Standing::Good => {
                 let text = format!("is not on probation any more: {reason}");
                 self.tell(EventKind::ProviderRestored, Severity::Info, row, &text);
+                self.0.catalogue.reload().await
             }
-        }
-        if let Err(error) = self.0.catalogue.reload().await {
+        };
+        if let Err(error) = followed {
             tracing::warn!(%error, "a provider's standing is taken in later");
         }
     }
+}
+
+fn by_policy(reason: &str) -> String {
+    format!("by policy: {reason}")
 }
 
 /// The record of a suspension that nobody asked for.

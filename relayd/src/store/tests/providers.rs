@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use super::fixture::Fixture;
 use super::on_both;
-use crate::domain::ProviderId;
+use crate::domain::{ProviderId, ProviderState};
 use crate::store::{
-    Change, Counter, DeploymentRow, NewInvitation, NewProvider, Presented, StoreError,
+    BackendRow, BeganAs, Change, Counter, DeploymentRow, IntakeRow, NewInvitation, NewProvider,
+    Presented, ProviderEdit, Store, StoreError,
 };
 
 on_both! {
     deployments_are_written_found_scaled_and_removed,
     a_standing_is_written_over_what_was_read,
+    backends_of_a_provider_stand_and_fall_with_its_state,
+    evidence_is_written_while_it_is_examined,
 }
 
 const ONE: &str = "prov_0000000000000001";
@@ -63,6 +66,7 @@ fn deployment(number: u64, of: &str) -> DeploymentRow {
         replicas: 2,
         created_by: "jo".to_owned(),
         created_ms: 5,
+        began_as: None,
         version: 1,
     }
 }
@@ -94,6 +98,17 @@ async fn deployments_are_written_found_scaled_and_removed(fixture: Fixture) {
     assert_eq!(stale, StoreError::Version { noun: "deployment", expected: 1, found: 2 });
     assert_eq!(store.deployment(&rows[0].id).await.unwrap(), scaled, "nothing of it was written");
 
+    let begin = |engine: &str| {
+        let began = BeganAs { engine: engine.to_owned(), dialect: "openai".to_owned() };
+        vec![Change::BeginDeployment { id: rows[0].id.clone(), began }]
+    };
+    store.write(begin("llamacpp"), None).await.unwrap();
+    store.write(begin("llamacpp"), None).await.unwrap();
+    let other = store.write(begin("ollama"), None).await.unwrap_err();
+    assert!(matches!(other, StoreError::Precondition(_)), "{other:?}");
+    let begun = store.deployment(&rows[0].id).await.unwrap();
+    assert_eq!((begun.began_as.unwrap().engine.as_str(), begun.version), ("llamacpp", 2));
+
     let remove = |id: &str, expected| {
         vec![Change::RemoveDeployment { id: id.to_owned(), expected, even_if_used: false }]
     };
@@ -120,5 +135,84 @@ async fn a_standing_is_written_over_what_was_read(fixture: Fixture) {
     assert_eq!(store.provider(&provider(ONE)).await.unwrap().standing, "{\"a\":1}");
     store.write(note(None, ""), None).await.unwrap();
     assert_eq!(store.provider(&provider(ONE)).await.unwrap().standing, "");
+    store.close().await;
+}
+
+fn becomes(id: &str, from: ProviderState, to: ProviderState) -> Change {
+    let edit = ProviderEdit::State { from, to, reason: String::new(), at_ms: 1 };
+    Change::EditProvider { id: provider(id), expected: None, edit }
+}
+
+fn served(of: &str, name: &str) -> Change {
+    let backend = BackendRow {
+        id: format!("{of}.{name}").parse().unwrap(),
+        url: format!("agent://{of}/{name}"),
+        dialect: "openai".to_owned(),
+        engine: "llamacpp".to_owned(),
+        max_concurrency: 4,
+        queue: 8,
+        weight: 100,
+        intake: IntakeRow::Open,
+        credential_file: None,
+        models: Vec::new(),
+        deployment: String::new(),
+        drain_until_ms: None,
+    };
+    Change::PutProvidedBackend { provider: provider(of), backend }
+}
+
+async fn backends_of_a_provider_stand_and_fall_with_its_state(fixture: Fixture) {
+    use ProviderState::{Approved, Joining, Suspended};
+    let store = fixture.open().await;
+    let names = async |store: &Store| {
+        let rows = store.backends().await.unwrap();
+        rows.into_iter().map(|known| known.row.url).collect::<Vec<_>>()
+    };
+    store.write(vec![invitation(), joins(ONE), joins(TWO)], None).await.unwrap();
+    let early = store.write(vec![served(ONE, "a")], None).await.unwrap_err();
+    assert!(matches!(early, StoreError::Precondition(_)), "{early:?}");
+    // The state that the same write brings counts.
+    for id in [ONE, TWO] {
+        let all = vec![becomes(id, Joining, Approved), served(id, "a"), served(id, "b")];
+        store.write(all, None).await.unwrap();
+    }
+    let gone = Change::RemoveBackendsUnder { url: format!("agent://{ONE}/") };
+    store.write(vec![becomes(ONE, Approved, Suspended), gone.clone()], None).await.unwrap();
+    let left = [format!("agent://{TWO}/a"), format!("agent://{TWO}/b")];
+    assert_eq!(names(&store).await, left, "the other one's stay");
+    store.write(vec![gone], None).await.unwrap();
+    let late = store.write(vec![served(ONE, "a")], None).await.unwrap_err();
+    assert!(matches!(late, StoreError::Precondition(_)), "{late:?}");
+    let unknown = store.write(vec![served("prov_00000000000000ff", "a")], None).await.unwrap_err();
+    assert_eq!(unknown, StoreError::NotFound("provider"));
+    let absent = |expected| {
+        let id = format!("{ONE}.a").parse().unwrap();
+        vec![Change::RemoveBackend { id, expected }]
+    };
+    store.write(absent(None), None).await.unwrap();
+    let missed = store.write(absent(Some(1)), None).await.unwrap_err();
+    assert_eq!(missed, StoreError::NotFound("backend"));
+    assert_eq!(names(&store).await, left);
+    store.close().await;
+}
+
+async fn evidence_is_written_while_it_is_examined(fixture: Fixture) {
+    use ProviderState::{Joining, Pending, Probing};
+    let store = fixture.open().await;
+    store.write(vec![invitation(), joins(ONE)], None).await.unwrap();
+    let found = |text: &str| {
+        let edit = ProviderEdit::Evidence(text.to_owned());
+        Change::EditProvider { id: provider(ONE), expected: None, edit }
+    };
+    let refused = async |change| {
+        let error = store.write(vec![change], None).await.unwrap_err();
+        assert!(matches!(error, StoreError::Precondition(_)), "{error:?}");
+    };
+    refused(found("{}")).await;
+    store.write(vec![becomes(ONE, Joining, Probing)], None).await.unwrap();
+    let whole = vec![found("{\"a\":1}"), becomes(ONE, Probing, Pending)];
+    store.write(whole, None).await.unwrap();
+    refused(found("{\"a\":2}")).await;
+    assert_eq!(store.provider(&provider(ONE)).await.unwrap().evidence, "{\"a\":1}");
     store.close().await;
 }
