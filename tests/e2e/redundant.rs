@@ -52,6 +52,23 @@ impl World {
         self.relay.audit().unwrap();
     }
 
+    /// Requests until it is known what is late, each engine having answered twenty times, and until
+    /// two may be sent twice; how many that were.
+    async fn warm(&self, caller: &Caller) -> usize {
+        let usual = Route::Openai.body(MODEL, 8, true);
+        let ask = async |many: usize| {
+            for _ in 0..many {
+                assert!(streamed(caller, &usual).await.unwrap().contains("[DONE]"));
+            }
+        };
+        ask(50).await;
+        // Nothing was later than usual by much, but some were: it is spent sparingly.
+        let early = usize::try_from(self.copies().await).unwrap();
+        assert!(early <= 2, "{early} of 50");
+        ask((2 - early) * 20).await;
+        50 + (2 - early) * 20
+    }
+
     async fn copies(&self) -> u64 {
         let metrics = Caller::at(&self.relay.ready.ops_url).get("/metrics").await.unwrap().text;
         let lines = metrics.lines().filter(|line| line.starts_with("relay_request_copies_total{"));
@@ -78,20 +95,8 @@ async fn a_late_stream_is_sent_twice_and_charged_once() {
     relay.admin(&["models", "policy", MODEL, "round-robin"]).unwrap();
     world.executes("hedge").await;
     let caller = world.caller();
-    // One in twenty may be sent twice, and it is known what is late: each answered twenty times.
+    let asked = world.warm(&caller).await;
     let usual = Route::Openai.body(MODEL, 8, true);
-    for _ in 0..50 {
-        assert!(streamed(&caller, &usual).await.unwrap().contains("[DONE]"));
-    }
-    // Nothing was later than usual by much, but some were: it is spent sparingly.
-    let early = world.copies().await;
-    assert!(early <= 2, "{early} of 50");
-    for _ in early..2 {
-        for _ in 0..20 {
-            assert!(streamed(&caller, &usual).await.unwrap().contains("[DONE]"));
-        }
-    }
-    let asked = 50 + usize::try_from(2 - early).unwrap() * 20;
     let before = (world.engines[0].cancelled(), world.requests()[1], world.copies().await);
     world.engines[0].then(SILENT);
     // One after another: one of two goes to whom nothing comes from.
@@ -106,6 +111,33 @@ async fn a_late_stream_is_sent_twice_and_charged_once() {
     .await
     .unwrap();
     world.charged_once(asked + 2).await;
+}
+
+#[tokio::test]
+async fn a_late_copy_goes_where_no_other_is() {
+    let world = World::start(&[tokens(3), tokens(3)]);
+    world.relay.admin(&["models", "policy", MODEL, "round-robin"]).unwrap();
+    world.executes("hedge").await;
+    let caller = world.caller();
+    world.warm(&caller).await;
+    let body = Route::Openai.body(MODEL, 8, true);
+    // Until the second answered: the first one is next.
+    for _ in 0..4 {
+        let before = world.requests();
+        streamed(&caller, &body).await.unwrap();
+        if world.requests() == [before[0], before[1] + 1] {
+            break;
+        }
+    }
+    world.engines[0].then(Script::Refuse(500, r#"{"error":{"message":"out of memory"}}"#));
+    world.engines[1].then(SILENT);
+    let before = world.requests();
+    // It fails on the first and goes to the second, from which nothing comes: it is late there, and
+    // the first has failed.
+    let asked = streamed(&caller, &body);
+    let nothing = tokio::time::timeout(std::time::Duration::from_millis(1_500), asked).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    assert_eq!(world.requests(), [before[0] + 1, before[1] + 1], "nobody is asked twice");
 }
 
 #[tokio::test]

@@ -307,6 +307,36 @@ async fn a_session_stays_and_copies_are_neither_billed_nor_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_says_nothing_goes_back_though_every_caller_leaves() {
+    // It takes every request and its stream never begins; nobody waits for the relay's own bound.
+    let world = World::start(Script::HangAfter(0));
+    let account = world.relay.account(DEV_TIER, "5").unwrap();
+    let caller = world.relay.caller(&account);
+    let plan = ["--steps", "50,100", "--window", "2s", "--min-samples", "30"];
+    world.start_rollout(3, &plan);
+    let impatient = async |_: usize| {
+        let body = Route::Openai.body(MODEL, 40, true);
+        let asked = async { caller.stream(Route::Openai, &body).await?.rest().await };
+        tokio::time::timeout(Duration::from_millis(400), asked).await.is_ok()
+    };
+    let (mut served, mut left) = (0, 0);
+    while world.shown()["rollout"]["state"] == "running" {
+        for was_served in futures::future::join_all((0..16).map(impatient)).await {
+            if was_served { served += 1 } else { left += 1 }
+        }
+        assert!(served + left < 3_000, "nobody heard it: {}", world.shown()["rollout"]);
+    }
+    let ended = world.shown()["rollout"].clone();
+    assert_eq!(ended["state"], "rolled_back", "{ended:#}");
+    let reason = ended["state_reason"].as_str().unwrap();
+    assert!(reason.contains("of the first content"), "{reason}");
+    assert!(left >= 15 && served > left / 4, "{served} served, {left} left");
+    println!("rolled back after {left} callers left and {served} were served: {reason}");
+    world.relay.settled(&account, served + left).await.unwrap();
+    world.relay.audit().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_answers_other_than_known_goes_back() {
     // As fast and as sound as the old one, and it says something else.
     let world = World::start(Script::Heavy { count: 8, bytes: 4 });

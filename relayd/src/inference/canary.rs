@@ -164,7 +164,11 @@ async fn asked(
         patience: inner.bounds.first_byte,
         told: false,
     };
-    let answer = ask(&backend.engine, &served.model, upstream, question, sending).await;
+    let answer = tokio::select! {
+        biased;
+        answer = ask(&backend.engine, &served.model, upstream, question, sending) => answer,
+        () = backend.runtime.ended() => return Err(None),
+    };
     answer.map_err(|why| match why {
         Unanswered::Engine(error) => Some(error),
         Unanswered::Wire(error) => Some(engine_error(error)),

@@ -60,7 +60,9 @@ async fn hedge(
         answer = &mut first => return answer,
         () = sleep(late) => {}
     }
-    let beside = inner.router.beside(&task.offer.scope, &[taken]);
+    // The first may have failed over by now: neither where it was nor where it is.
+    let taken = [task.copies.on().as_slice(), &[taken]].concat();
+    let beside = inner.router.beside(&task.offer.scope, &taken);
     let ask = task.ask(assignment.backends(), &beside, Instant::now());
     let Some(permit) = inner.router.hedge(&ask) else { return first.await };
     metrics::counter!(names::COPIES, "execution" => "hedge").increment(1);

@@ -82,9 +82,11 @@ pub(super) async fn dispatch(
         let backend = permit.backend().id().clone();
         live.dispatched(&backend);
         let sent = Instant::now();
+        task.copies.begin_wait(&assignment);
         let span = stages::dispatch(task, &backend, attempt);
         let trying = attempt_on(inner, task, &assignment, &permit, &span, fresh);
         let tried = trying.instrument(span.clone()).await;
+        task.copies.end_wait();
         let error = match tried {
             Ok(body) => {
                 let measured = None;
@@ -119,7 +121,13 @@ pub(super) async fn dispatch(
             assignment = running;
             excluded.clear();
         }
-        let ask = task.ask(assignment.backends(), &excluded, task.queue_until(inner));
+        let elsewhere = task.copies.on();
+        let apart = if elsewhere.is_empty() {
+            excluded.clone()
+        } else {
+            [inner.router.beside(scope, &elsewhere).as_slice(), &excluded].concat()
+        };
+        let ask = task.ask(assignment.backends(), &apart, task.queue_until(inner));
         permit = match inner.router.admit(&ask).await {
             Ok(permit) => permit,
             // There is nowhere else: the first failure is the better answer.
@@ -224,6 +232,7 @@ pub(super) async fn attempt_on(
     span: &Span,
     fresh: bool,
 ) -> Result<Body, Miss> {
+    let _on = task.copies.enter(permit.backend());
     tokio::select! {
         biased;
         found = asked(inner, task, assignment, permit, span, fresh) => found,

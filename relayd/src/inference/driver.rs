@@ -212,9 +212,13 @@ impl Driver {
                 // A refusal here cancels the engine's work: the future is dropped with the permit.
                 hold = &mut pending, if held.is_none() => held = Some(hold.map_err(late)?),
                 answer = &mut dispatched => break answer,
-                () = client.left() => break Err(Failure::early(left())),
+                () = client.left() => {
+                    self.given_up();
+                    break Err(Failure::early(left()));
+                }
                 () = self.inner.ending.cancelled() => break Err(Failure::early(super::stopping())),
                 () = tokio::time::sleep_until(self.task.until) => {
+                    self.given_up();
                     break Err(Failure::early(dispatch::out_of_time(self.inner.bounds.total)));
                 }
             }
@@ -261,6 +265,14 @@ impl Driver {
                 tell(&running, said_by(other));
                 Err(other)
             }
+        }
+    }
+
+    /// Nobody waits any more for a revision's first content: it takes longer than that.
+    fn given_up(&self) {
+        if let Some((of, ttft)) = self.task.copies.wait() {
+            let end = SampleEnd::GivenUp { ttft, generating: Duration::ZERO, tokens: 0 };
+            self.inner.rollouts.observed(&self.task.offer.scope.model, &of, end);
         }
     }
 

@@ -19,6 +19,7 @@ mod canary;
 mod client;
 mod conduct;
 mod contest;
+mod copies;
 mod count;
 mod dispatch;
 mod driver;

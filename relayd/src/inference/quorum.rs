@@ -71,6 +71,7 @@ async fn round(
     (of, agree): (u8, u8),
 ) -> Result<Begun, Failure> {
     let (of, agree) = (usize::from(of), usize::from(agree));
+    task.copies.begin_wait(&assignment);
     let until = task.queue_until(inner);
     let mut taken: Vec<Arc<Backend>> = vec![Arc::clone(permit.backend())];
     live.dispatched(permit.backend().id());

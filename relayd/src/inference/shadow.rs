@@ -1,8 +1,9 @@
 //! Requests that nobody asked for: copies for a new revision, and canary prompts.
 //!
 //! Their answers are read, measured and thrown away. They hold no credit, leave no usage row, are
-//! sent once, and end at once when relayd ends. Copies wait in no queue, prompts for a moment. They never go to a provider's
-//! backend: a provider is paid for what it runs, and nobody would pay for these.
+//! sent once, and end at once when relayd ends or the backend's drain is over. Copies wait in no
+//! queue, prompts for a moment. They never go to a provider's backend: a provider is paid for what
+//! it runs, and nobody would pay for these.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,7 +81,12 @@ async fn run(inner: &Inner, task: &Task, assignment: &Assignment) {
             let ttft = sent.elapsed();
             permit.first_byte(ttft);
             permit.report(Outcome::Ok { ttft });
-            read(task, &permit, body, sent, ttft).await
+            tokio::select! {
+                biased;
+                end = read(task, &permit, body, sent, ttft) => end,
+                // The backend is to be empty now, and nobody waits for this.
+                () = permit.backend().runtime.ended() => return,
+            }
         }
     };
     inner.rollouts.observed(&scope.model, assignment, end);
@@ -230,7 +236,12 @@ async fn ask(
         fresh: false,
     };
     let sent = Instant::now();
-    let reply = match backend.engine.chat(call).await {
+    let reply = tokio::select! {
+        biased;
+        reply = backend.engine.chat(call) => reply,
+        () = backend.runtime.ended() => return None,
+    };
+    let reply = match reply {
         Ok(Reply::Whole(body)) => body,
         Ok(Reply::Stream(_)) => return Some(false),
         Err(error) => {

@@ -115,7 +115,9 @@ impl Ended {
     /// `generating`.
     pub(super) fn sample(&self, ttft: Duration, generating: Duration) -> SampleEnd {
         match (self.status, self.blame) {
-            (UsageStatus::Cancelled, _) => SampleEnd::Cancelled,
+            (UsageStatus::Cancelled, _) => {
+                SampleEnd::GivenUp { ttft, generating, tokens: self.count.meters.output() }
+            }
             (_, Some(Blame::Backend)) => SampleEnd::Failed,
             (UsageStatus::Failed, _) => SampleEnd::Cancelled,
             _ => SampleEnd::Answered {

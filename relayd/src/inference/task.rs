@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::copies::Copies;
 use super::count::{self, Count};
 use super::plan::{Ceiling, Size};
 use super::profile::Profile;
@@ -38,6 +39,8 @@ pub(super) struct Task {
     pub(super) execution: Execution,
     /// Whether its answers can be compared: they leave nothing to chance.
     pub(super) comparable: bool,
+    /// Where it runs.
+    pub(super) copies: Copies,
     pub(super) began: Instant,
     pub(super) created_ms: i64,
     pub(super) task_id: String,
@@ -69,6 +72,7 @@ impl Task {
         Self {
             execution,
             comparable,
+            copies: Copies::default(),
             assignment: inner.rollouts.assign(&call.offer.scope.model, &key),
             key,
             until: began + inner.bounds.total,
@@ -102,6 +106,7 @@ impl Task {
             key: self.key.clone(),
             execution: Execution::Single,
             comparable: false,
+            copies: Copies::default(),
             began: self.began,
             created_ms: self.created_ms,
             task_id: String::new(),

@@ -13,7 +13,8 @@
 //!
 //! Early looks: each time the new revision's requests have doubled, from [`EARLY_MIN`] on, errors
 //! are tested with a share of alpha that falls with the square of the look's number, so that all
-//! looks together spend no more than their half, however many there are. Only errors stop early.
+//! looks together spend no more than their half, however many there are. Only errors stop early; the
+//! other gates, and the other half for errors, are tested once a step.
 
 use super::statistics::{chi_square, distance, fisher_larger, float, mann_whitney_larger};
 use super::sums::{Bins, Sums};
@@ -138,19 +139,22 @@ pub(super) fn decide(
     if progress.elapsed_ms < plan.window_ms {
         return Decision::Wait;
     }
-    if enough(plan, evidence, progress) {
-        let failed: Vec<_> =
-            results.iter().filter(|result| result.verdict == Verdict::Failed).collect();
-        if !failed.is_empty() {
-            let words: Vec<_> = failed.iter().map(|result| result.words.as_str()).collect();
-            return Decision::RollBack { reason: words.join("; ") };
-        }
-        if results.iter().all(|result| result.verdict != Verdict::Waiting) {
-            return Decision::Advance;
-        }
-    }
-    if progress.elapsed_ms < plan.patience_ms() {
+    // Each gate is tested once a step: when every one can say something, or when nobody waits any
+    // longer for those that cannot. Looking again and again until one fails would find a chance
+    // below alpha sooner or later, however good the revision is.
+    let whole = enough(plan, evidence, progress)
+        && results.iter().all(|result| result.verdict != Verdict::Waiting);
+    if !whole && progress.elapsed_ms < plan.patience_ms() {
         return Decision::Wait;
+    }
+    let failed: Vec<_> =
+        results.iter().filter(|result| result.verdict == Verdict::Failed).collect();
+    if !failed.is_empty() && enough(plan, evidence, progress) {
+        let words: Vec<_> = failed.iter().map(|result| result.words.as_str()).collect();
+        return Decision::RollBack { reason: words.join("; ") };
+    }
+    if whole {
+        return Decision::Advance;
     }
     let mut reason = format!(
         "too few requests to judge by in {} windows: {} on the new revision and {} on the old one, {} are needed of each",

@@ -38,7 +38,17 @@ pub enum SampleEnd {
     Failed,
     /// The engine said that the request is wrong.
     Refused,
-    /// It was given up before it had failed or succeeded, or nobody had a place for it.
+    /// Its caller left while it was answered.
+    GivenUp {
+        /// From sending to the first content, or to his leaving where none had come: it would have
+        /// taken at least so long.
+        ttft: Duration,
+        /// From the first content to his leaving.
+        generating: Duration,
+        /// Answer tokens until then.
+        tokens: u64,
+    },
+    /// It was taken away before it had failed or succeeded, or nobody had a place for it.
     Cancelled,
 }
 
@@ -67,13 +77,13 @@ pub struct Finishes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sums {
-    /// All of them, but for those that were given up.
+    /// All of them, but for those that were taken away or had no place.
     pub requests: u64,
     /// Failed by the revision.
     pub failed: u64,
     /// Said to be wrong by the engine.
     pub refused: u64,
-    /// Given up.
+    /// Given up by the caller, taken away, or without a place.
     pub cancelled: u64,
     /// Answer tokens.
     pub tokens: u64,
@@ -170,15 +180,24 @@ impl Sums {
             SampleEnd::Failed => self.failed += 1,
             SampleEnd::Refused => self.refused += 1,
             SampleEnd::Answered { finish, ttft, generating, tokens } => {
-                self.tokens += tokens;
-                self.ttft.add(ttft.as_secs_f64() * 1e3);
                 self.finishes.add(finish);
-                if tokens >= RATED_TOKENS_MIN && !generating.is_zero() {
-                    self.rate.add(float(tokens) / generating.as_secs_f64());
-                }
+                self.measure(ttft, generating, tokens);
+            }
+            // Whoever leaves because nothing comes would else be heard by no gate.
+            SampleEnd::GivenUp { ttft, generating, tokens } => {
+                self.cancelled += 1;
+                self.measure(ttft, generating, tokens);
             }
         }
         self.requests += 1;
+    }
+
+    fn measure(&mut self, ttft: Duration, generating: Duration, tokens: u64) {
+        self.tokens += tokens;
+        self.ttft.add(ttft.as_secs_f64() * 1e3);
+        if tokens >= RATED_TOKENS_MIN && !generating.is_zero() {
+            self.rate.add(float(tokens) / generating.as_secs_f64());
+        }
     }
 
     /// Takes one canary prompt in.

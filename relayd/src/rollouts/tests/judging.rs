@@ -150,6 +150,47 @@ fn too_few_canary_prompts_let_nobody_pass() {
     assert!(matches!(decide(&plan, evidence, late, &found), Decision::Pause { .. }));
 }
 
+#[test]
+fn a_gate_is_tested_once_a_step_and_not_until_it_fails() {
+    let plan = plan();
+    let mut dice = SmallRng::seed_from_u64(8);
+    let slow = Kind { ttft_ms: 140.0, ..GOOD };
+    let (live, mut next) = (GOOD.sums(2_000, &mut dice), slow.sums(1_000, &mut dice));
+    let (asked, passed) = (next.canaries, next.canaries_passed);
+    (next.canaries, next.canaries_passed) = (3, 3);
+    let at = |next: &Sums, elapsed_ms| {
+        let evidence = Evidence { live: &live, next };
+        let found = gates(&plan, evidence);
+        assert_eq!(found[1].verdict, Verdict::Failed, "{}", found[1].words);
+        decide(&plan, evidence, Progress { elapsed_ms, last: false }, &found)
+    };
+    // The prompts are waited for, and then every gate has its one say.
+    assert_eq!(at(&next, plan.window_ms), Decision::Wait);
+    assert_eq!(at(&next, plan.patience_ms() - 1), Decision::Wait);
+    let late = at(&next, plan.patience_ms());
+    assert!(matches!(late, Decision::RollBack { .. }), "nobody waits any longer: {late:?}");
+    (next.canaries, next.canaries_passed) = (asked, passed);
+    assert!(matches!(at(&next, plan.window_ms), Decision::RollBack { .. }));
+}
+
+#[test]
+fn callers_who_leave_because_nothing_comes_are_heard() {
+    let plan = RolloutPlan::default();
+    let mut dice = SmallRng::seed_from_u64(9);
+    let live = GOOD.sums(2_000, &mut dice);
+    let mut next = Sums::default();
+    for _ in 0..300 {
+        let ttft = std::time::Duration::from_secs(2);
+        next.add(SampleEnd::GivenUp { ttft, generating: std::time::Duration::ZERO, tokens: 0 });
+    }
+    assert_eq!((next.requests, next.failed, next.cancelled), (300, 0, 300));
+    let evidence = Evidence { live: &live, next: &next };
+    let found = gates(&plan, evidence);
+    assert_eq!((found[0].verdict, found[1].verdict), (Verdict::Passed, Verdict::Failed));
+    let decision = decide(&plan, evidence, after_a_window(&plan), &found);
+    assert!(matches!(decision, Decision::RollBack { .. }), "{decision:?}");
+}
+
 /// One step, request by request at even shares: the requests of the new revision after which an
 /// early look stopped it, if one did.
 fn stopped_after(

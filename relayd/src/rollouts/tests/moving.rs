@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use crate::domain::{
-    BackendId, ModelName, RevisionParameters, RevisionTarget, RolloutId, RolloutPlan, RolloutState,
+    BackendId, CanaryPrompt, ModelName, RevisionParameters, RevisionTarget, RolloutId, RolloutPlan,
+    RolloutState,
 };
 use crate::events::{EventWriter, Events};
 use crate::rollouts::{Act, Rollouts, SampleEnd, Start};
 use crate::store::tests::fixture::Fixture;
 use crate::store::tests::on_both;
-use crate::store::{NewRevision, RolloutRow, Side, Store};
+use crate::store::{Change, NewRevision, NewRollout, RolloutEdit, RolloutRow, Side, Store};
 use crate::wire::Finish;
 
 on_both! {
@@ -17,6 +18,8 @@ on_both! {
     a_good_one_goes_to_the_end_and_is_live,
     a_person_leads_and_each_act_is_a_line_of_history,
     what_comes_late_counts_for_the_round_it_began_in,
+    a_step_of_copies_alone_is_judged_by_them_and_by_prompts,
+    an_open_one_is_not_hidden_by_one_whose_clock_was_ahead,
 }
 
 const ONE: &str = "ro_0000000000000001";
@@ -221,6 +224,79 @@ async fn what_comes_late_counts_for_the_round_it_began_in(fixture: Fixture) {
     let row = world.row().await;
     assert_eq!((row.state, row.step), (RolloutState::Running, 1), "{}", row.reason);
     assert!(world.store.rollout_samples(&row.id, row.round).await.unwrap().is_empty());
+    world.store.close().await;
+}
+
+async fn a_step_of_copies_alone_is_judged_by_them_and_by_prompts(fixture: Fixture) {
+    let prompt = CanaryPrompt { prompt: "?".into(), expect: "!".into() };
+    let copied =
+        RolloutPlan { shadow_permille: 1_000, canary_prompts: vec![prompt], ..plan(&[0, 1_000]) };
+    let world = World::begin(&fixture, copied).await;
+    assert_eq!(world.on_second(), 0, "copies only");
+    for key in 0..200_u32 {
+        let key = key.to_be_bytes();
+        let assignment = world.rollouts.assign(&model(), &key);
+        world.rollouts.observed(&model(), &assignment, answered(1));
+        let copy = assignment.shadow(&key).unwrap();
+        world.rollouts.observed(&model(), &copy, answered(2));
+    }
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    world.rollouts.look().await.unwrap();
+    assert_eq!(world.row().await.step, 0, "no prompt was answered yet");
+    for canaries in world.rollouts.canaries() {
+        for side in &canaries.sides {
+            (0..40).for_each(|_| world.rollouts.canary(side, true));
+        }
+    }
+    world.rollouts.look().await.unwrap();
+    let row = world.row().await;
+    assert_eq!((row.step, row.state), (1, RolloutState::Running), "{}", row.reason);
+    world.store.close().await;
+}
+
+async fn an_open_one_is_not_hidden_by_one_whose_clock_was_ahead(fixture: Fixture) {
+    let world = World::open(&fixture).await;
+    let (now, wanted) = (revision("before", "old"), revision("after", "new"));
+    world.rollouts.create_revision(wanted, Some(now), None).await.unwrap();
+    let before: RolloutId = "ro_00000000000000ff".parse().unwrap();
+    let at_ms = jiff::Timestamp::now().as_millisecond() + 3_600_000;
+    let rollout = NewRollout {
+        id: before.clone(),
+        model: model(),
+        from: 1,
+        to: 2,
+        plan: plan(&[100, 1_000]),
+        reason: String::new(),
+        actor: "jo".to_owned(),
+        at_ms,
+    };
+    let begin = Change::NewRollout { rollout, expected: None };
+    let edit = RolloutEdit {
+        to: RolloutState::RolledBack,
+        step: 0,
+        begins: false,
+        gates: "[]".to_owned(),
+        actor: "jo".to_owned(),
+        reason: String::new(),
+        at_ms,
+    };
+    world.store.write(vec![begin], None).await.unwrap();
+    let end = Change::EditRollout { id: before, expected: None, edit };
+    world.store.write(vec![end], None).await.unwrap();
+    let start = Start {
+        id: ONE.parse().unwrap(),
+        model: model(),
+        to: 2,
+        plan: plan(&[100, 1_000]),
+        reason: "again".to_owned(),
+        actor: "jo".to_owned(),
+        expected: None,
+    };
+    world.rollouts.start(start, None).await.unwrap();
+    let current = world.store.current_rollouts().await.unwrap();
+    assert_eq!(current.len(), 1);
+    assert_eq!((current[0].id.as_str(), current[0].state), (ONE, RolloutState::Running));
+    assert!((60..=140).contains(&world.on_second()), "it gets its share");
     world.store.close().await;
 }
 

@@ -1,0 +1,70 @@
+//! Where the copies of one request are at this moment, so that no two meet on one backend, and
+//! since when its caller waits, so that his leaving says how slow it was.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::fleet::Backend;
+use crate::rollouts::Assignment;
+
+/// The copies of one request.
+#[derive(Default)]
+pub(super) struct Copies(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    on: Vec<Arc<Backend>>,
+    waits: Option<(Assignment, Instant)>,
+}
+
+/// A copy is on a backend for as long as this stands.
+pub(super) struct On<'a> {
+    copies: &'a Copies,
+    backend: Arc<Backend>,
+}
+
+impl Copies {
+    /// A copy is asked of a backend.
+    pub(super) fn enter(&self, backend: &Arc<Backend>) -> On<'_> {
+        self.state().on.push(Arc::clone(backend));
+        On { copies: self, backend: Arc::clone(backend) }
+    }
+
+    /// The backends that are being asked.
+    pub(super) fn on(&self) -> Vec<Arc<Backend>> {
+        self.state().on.clone()
+    }
+
+    /// The caller waits from here on for a revision's first content.
+    pub(super) fn begin_wait(&self, of: &Assignment) {
+        self.state().waits = Some((of.clone(), Instant::now()));
+    }
+
+    /// What he waited for came, or failed.
+    pub(super) fn end_wait(&self) {
+        self.state().waits = None;
+    }
+
+    /// For what he waits and how long already; none where nobody is asked.
+    pub(super) fn wait(&self) -> Option<(Assignment, Duration)> {
+        let state = self.state();
+        state.waits.as_ref().map(|(of, since)| (of.clone(), since.elapsed()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every section leaves both whole, so a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for On<'_> {
+    fn drop(&mut self) {
+        let mut state = self.copies.state();
+        let place = state.on.iter().position(|on| Arc::ptr_eq(on, &self.backend));
+        if let Some(place) = place {
+            state.on.swap_remove(place);
+        }
+    }
+}
