@@ -343,14 +343,14 @@ fn whole(script: &Script) -> Value {
 }
 
 /// The events of a stream, in order.
-fn events(script: &Script, prompt: &str) -> Vec<String> {
+fn events(script: &Script, prompt: &str) -> Vec<Bytes> {
     let chunk = |delta: Value, finish: Value, usage: Option<Value>| {
         let mut chunk = json!({"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":MODEL,
             "choices":[{"index":0,"delta":delta,"finish_reason":finish}]});
         if let Some(usage) = usage {
             chunk["usage"] = usage;
         }
-        format!("data: {chunk}\n\n")
+        Bytes::from(format!("data: {chunk}\n\n"))
     };
     match script {
         Script::ErrorEvent => {
@@ -373,18 +373,23 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
         events.push(chunk(json!({"content":text}), Value::Null, None));
     }
     let pieces = if matches!(script, Script::Says(_)) { 0 } else { count };
+    // One piece of memory, however many are sent.
+    let piece = chunk(json!({"content":word}), Value::Null, None);
     for n in 1..=pieces {
-        let so_far = cumulative.then(|| usage(n));
-        events.push(chunk(json!({"content":word}), Value::Null, so_far));
+        events.push(if cumulative {
+            chunk(json!({"content":word}), Value::Null, Some(usage(n)))
+        } else {
+            piece.clone()
+        });
     }
     match script {
         Script::HangAfter(_) | Script::ResetAfter(_) | Script::EndAfter(_) => return events,
         Script::ErrorEventEchoing(_, status) => {
-            events.push(format!("data: {}\n\n", echo(prompt, *status)));
+            events.push(format!("data: {}\n\n", echo(prompt, *status)).into());
             return events;
         }
         Script::GarbageEchoing(_) => {
-            events.push(format!("data: {{\"{prompt}\":{prompt}\n\n{prompt}\n\n"));
+            events.push(format!("data: {{\"{prompt}\":{prompt}\n\n{prompt}\n\n").into());
             return events;
         }
         _ => {}
@@ -397,9 +402,9 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
         ),
         Script::Inflated { times, .. } => {
             let usage = inflated(count, *times);
-            events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage})));
+            events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage})).into());
         }
-        _ => events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage(count)}))),
+        _ => events.push(format!("data: {}\n\n", json!({"choices":[],"usage":usage(count)})).into()),
     }
     events.push("data: [DONE]\n\n".into());
     events
@@ -408,7 +413,7 @@ fn events(script: &Script, prompt: &str) -> Vec<String> {
 /// The events, paced and broken as the script says.
 fn paced(
     script: Script,
-    events: Vec<String>,
+    events: Vec<Bytes>,
     reader: Reader,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     let gap = match script {
@@ -424,7 +429,7 @@ fn paced(
                         tokio::time::sleep(gap).await;
                     }
                     reader.shared.counts.sent.fetch_add(1, Ordering::Relaxed);
-                    Some((Ok(Bytes::from(event)), (events, reader, script)))
+                    Some((Ok(event), (events, reader, script)))
                 }
                 None => match script {
                     Script::HangAfter(_) => std::future::pending::<Option<(_, _)>>().await,

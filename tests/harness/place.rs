@@ -25,9 +25,9 @@ pub fn engines_dir() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When it was not built.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let dir = test.parent().and_then(Path::parent).context("the test lies in no target folder")?;
-    let program = dir.join(name);
-    ensure!(program.exists(), "{} is not built: run cargo build", program.display());
-    Ok(program)
+    // Tests lie in a folder beside the programs, benches with them.
+    let this = std::env::current_exe()?;
+    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(name));
+    let mut found = found.filter(|program| program.is_file());
+    found.next().with_context(|| format!("{name} is not built: run cargo build --workspace"))
 }
