@@ -19,10 +19,14 @@ struct World {
 
 impl World {
     fn start(scripts: &[Script]) -> Self {
+        Self::start_with(scripts, |options| options)
+    }
+
+    fn start_with(scripts: &[Script], set: impl Fn(RelayOptions) -> RelayOptions) -> Self {
         let start = |script: &Script| Scripted::counting(script.clone()).unwrap();
         let engines: Vec<Scripted> = scripts.iter().map(start).collect();
         let urls: Vec<&str> = engines.iter().map(|engine| engine.url.as_str()).collect();
-        let relay = RelayOptions::over(&urls).start().unwrap();
+        let relay = set(RelayOptions::over(&urls)).start().unwrap();
         let account = relay.account(DEV_TIER, "10").unwrap();
         let began = relay.balance(&account).unwrap();
         Self { relay, engines, account, began }
@@ -205,6 +209,27 @@ async fn a_quorum_answers_what_enough_agree_about_and_nothing_else() {
     let wrong = world.relay.admin(&["models", "execution", MODEL, "quorum:4:2"]).unwrap_err();
     assert!(wrong.to_string().contains("more than half"), "{wrong}");
     world.relay.told("model.execution_changed").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_who_stands_still_on_an_answer_of_a_quorum_has_no_more_time_than_others() {
+    // The whole answer is there at once, and more than all buffers on the way to him take.
+    let heavy = Script::Heavy { count: 2_000, bytes: 16 * 1024 };
+    let world = World::start_with(&[heavy.clone(), heavy], |options| {
+        options.set("CHAT__TOTAL_TIMEOUT", "15s").set("HTTP__WRITE_STALL", "30m")
+    });
+    world.executes("quorum:2:2").await;
+    let mut body = greedy(1, true);
+    body["max_tokens"] = 4_096.into();
+    let mut stream = world.caller().stream(Route::Openai, &body).await.unwrap();
+    stream.until("xxxx", 1).await.unwrap();
+    // Nothing is read from here on. Its time is over long before anybody calls him stalled.
+    let settled = world.relay.settled(&world.account, 1).await.unwrap();
+    assert_eq!(settled[0].outcome(), "failed UPSTREAM_TIMEOUT");
+    let left = world.relay.balance(&world.account).unwrap();
+    assert!(left < world.began, "what he was handed was generated for him");
+    world.charged_once(1).await;
+    drop(stream);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
-//! Where the copies of one request are at this moment, so that no two meet on one backend, and
-//! since when its caller waits, so that his leaving says how slow it was.
+//! Where the copies of one request are at this moment, so that no two meet on one backend; since
+//! when its caller waits, so that his leaving says how slow it was; and whether its revision was told
+//! what became of it, which is told once: a request is one sample, on the side that it was given to,
+//! however many attempts and copies it took. Else what is retried would count twice on one side and
+//! once on the other.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +20,8 @@ pub(super) struct Copies(Mutex<State>);
 struct State {
     on: Vec<Arc<Backend>>,
     waits: Option<(Assignment, Instant)>,
+    first: Option<Assignment>,
+    told: bool,
 }
 
 /// A copy is on a backend for as long as this stands.
@@ -39,7 +44,19 @@ impl Copies {
 
     /// The caller waits from here on for a revision's first content.
     pub(super) fn begin_wait(&self, of: &Assignment) {
-        self.state().waits = Some((of.clone(), Instant::now()));
+        let mut state = self.state();
+        state.waits = Some((of.clone(), Instant::now()));
+        state.first.get_or_insert_with(|| of.clone());
+    }
+
+    /// The revision that was asked first; none where nobody was asked.
+    pub(super) fn first(&self) -> Option<Assignment> {
+        self.state().first.clone()
+    }
+
+    /// Whether the revision is yet to be told what became of the request; from here on it is not.
+    pub(super) fn tell(&self) -> bool {
+        !std::mem::replace(&mut self.state().told, true)
     }
 
     /// What he waited for came, or failed.

@@ -109,7 +109,10 @@ pub(super) async fn dispatch(
             (attempt, fresh) = (attempt + 1, true);
             continue;
         }
-        let failure = count_miss(inner, task, &permit, &assignment, attempt, &error);
+        if task.copies.tell() {
+            inner.rollouts.observed(&scope.model, &assignment, sample_of(error.blame));
+        }
+        let failure = count_miss(inner, &permit, attempt, &error);
         drop(permit);
         excluded.push(backend);
         if !may {
@@ -154,7 +157,7 @@ pub(super) async fn once(
         Err(Miss::Inexpressible(fields)) => Err(inexpressible(fields, backend, attempt)),
         Err(Miss::Engine(error)) => {
             trace::failed(&span, error.code.as_str());
-            Err(missed(inner, task, &permit, &assignment, attempt, &error))
+            Err(missed(inner, task, &permit, attempt, &error))
         }
     }
 }
@@ -164,12 +167,11 @@ pub(super) fn missed(
     inner: &Inner,
     task: &Task,
     permit: &Permit,
-    assignment: &Assignment,
     attempt: u32,
     error: &EngineError,
 ) -> Failure {
     tell(task, permit.backend().id(), attempt, error);
-    count_miss(inner, task, permit, assignment, attempt, error)
+    count_miss(inner, permit, attempt, error)
 }
 
 fn tell(task: &Task, backend: &BackendId, attempt: u32, error: &EngineError) {
@@ -184,17 +186,9 @@ fn tell(task: &Task, backend: &BackendId, attempt: u32, error: &EngineError) {
     );
 }
 
-fn count_miss(
-    inner: &Inner,
-    task: &Task,
-    permit: &Permit,
-    assignment: &Assignment,
-    attempt: u32,
-    error: &EngineError,
-) -> Failure {
+fn count_miss(inner: &Inner, permit: &Permit, attempt: u32, error: &EngineError) -> Failure {
     permit.report(outcome_of(error));
     conduct::failed(&inner.conduct, permit.backend(), error);
-    inner.rollouts.observed(&task.offer.scope.model, assignment, sample_of(error));
     let backend = Some(permit.backend().id().clone());
     Failure { fault: error.fault(), blame: Some(error.blame), backend, attempt }
 }
@@ -361,9 +355,9 @@ pub(super) fn outcome_of(error: &EngineError) -> Outcome {
     }
 }
 
-/// What the revision is told.
-pub(super) const fn sample_of(error: &EngineError) -> SampleEnd {
-    match error.blame {
+/// What the revision is told of a request that did not begin.
+pub(super) const fn sample_of(blame: Blame) -> SampleEnd {
+    match blame {
         Blame::Backend => SampleEnd::Failed,
         Blame::Client => SampleEnd::Refused,
         Blame::Relay => SampleEnd::Cancelled,

@@ -107,10 +107,11 @@ impl Driver {
                 ended
             }
         };
-        // An answer that came whole was generated until it came.
+        // An answer that came whole was generated until it came. Of a stream only the waiting for
+        // its engine counts, as copies that nobody reads do: how slowly it was read is the caller's.
         let generating = match measured {
             Some((_, generating)) if self.task.request.stream() => generating,
-            None if self.task.request.stream() => sent.elapsed().saturating_sub(ttft),
+            None if self.task.request.stream() => ended.waited,
             _ => ttft,
         };
         let sample = ended.sample(ttft, generating);
@@ -122,7 +123,13 @@ impl Driver {
         if let Some(provider) = &provider {
             conduct::ended(&self.inner, &self.task, &assignment, provider, &ended, ttft);
         }
-        self.inner.rollouts.observed(&self.task.offer.scope.model, &assignment, sample);
+        match self.task.copies.first() {
+            // The running revision stood in for it.
+            Some(first) if first.number() != assignment.number() => {
+                self.tell(&first, SampleEnd::Failed);
+            }
+            _ => self.tell(&assignment, sample),
+        }
         let ending = Ending {
             status: ended.status,
             fault: ended.fault.clone(),
@@ -237,42 +244,39 @@ impl Driver {
     /// serves takes the request, and it counts against the new one; where that one is busy as well,
     /// it counts against neither.
     async fn admit(&self, until: Instant) -> Result<(Permit, Assignment), Refusal> {
-        let model = &self.task.offer.scope.model;
-        let tell = |of: &Assignment, end| self.inner.rollouts.observed(model, of, end);
         let first = &self.task.assignment;
         let refusal = match self.place(first, until).await {
             Ok(permit) => return Ok((permit, first.clone())),
             Err(refusal) => refusal,
         };
-        let running = match (refusal, first.fallback()) {
-            (_, None) => {
-                tell(first, said_by(refusal));
-                return Err(refusal);
-            }
-            (Refusal::Deadline { .. }, Some(_)) => {
-                tell(first, SampleEnd::Failed);
-                return Err(refusal);
-            }
-            (_, Some(running)) => running,
+        let Some(running) = first.fallback() else {
+            self.tell(first, said_by(refusal));
+            return Err(refusal);
         };
+        // One who waited in vain may have a place that is free now.
         match self.place(&running, until).await {
             Ok(permit) => {
-                tell(first, SampleEnd::Failed);
+                self.tell(first, SampleEnd::Failed);
                 Ok((permit, running))
             }
             Err(other) => {
-                tell(first, said_by(refusal));
-                tell(&running, said_by(other));
+                self.tell(first, said_by(refusal));
                 Err(other)
             }
+        }
+    }
+
+    /// Tells a revision what became of the request, once.
+    fn tell(&self, of: &Assignment, end: SampleEnd) {
+        if self.task.copies.tell() {
+            self.inner.rollouts.observed(&self.task.offer.scope.model, of, end);
         }
     }
 
     /// Nobody waits any more for a revision's first content: it takes longer than that.
     fn given_up(&self) {
         if let Some((of, ttft)) = self.task.copies.wait() {
-            let end = SampleEnd::GivenUp { ttft, generating: Duration::ZERO, tokens: 0 };
-            self.inner.rollouts.observed(&self.task.offer.scope.model, &of, end);
+            self.tell(&of, SampleEnd::GivenUp { ttft, generating: Duration::ZERO, tokens: 0 });
         }
     }
 
@@ -288,6 +292,9 @@ impl Driver {
         hold: Option<Hold>,
         failure: Failure,
     ) {
+        if let (Some(first), Some(blame)) = (self.task.copies.first(), failure.blame) {
+            self.tell(&first, dispatch::sample_of(blame));
+        }
         let cancelled = failure.fault.code == Code::Cancelled;
         let ending = Ending {
             status: if cancelled { UsageStatus::Cancelled } else { UsageStatus::Failed },

@@ -22,7 +22,7 @@ use crate::domain::{Code, Fault};
 use crate::engines::{Blame, EngineError};
 use crate::fleet::{Backend, Outcome};
 use crate::observe::LiveRequest;
-use crate::rollouts::{Assignment, SampleEnd};
+use crate::rollouts::Assignment;
 use crate::routing::Permit;
 use crate::telemetry::names;
 
@@ -46,15 +46,11 @@ pub(super) async fn ask(
     rule: (u8, u8),
 ) -> Result<Begun, Failure> {
     let fallback = assignment.fallback();
-    let failure = match round(inner, task, live, (permit, assignment.clone()), rule).await {
+    let failure = match round(inner, task, live, (permit, assignment), rule).await {
         Err(failure) if failure.blame == Some(Blame::Backend) => failure,
         ended => return ended,
     };
     let Some(running) = fallback else { return Err(failure) };
-    // Copies that failed were told of one by one.
-    if failure.fault.code == Code::ProviderUnavailable {
-        inner.rollouts.observed(&task.offer.scope.model, &assignment, SampleEnd::Failed);
-    }
     let asked = task.ask(running.backends(), &[], task.queue_until(inner));
     match inner.router.admit(&asked).await {
         Ok(permit) => round(inner, task, live, (permit, running), rule).await,
@@ -72,6 +68,18 @@ async fn round(
 ) -> Result<Begun, Failure> {
     let (of, agree) = (usize::from(of), usize::from(agree));
     task.copies.begin_wait(&assignment);
+    let answer = hear_all(inner, task, live, (permit, assignment), (of, agree)).await;
+    task.copies.end_wait();
+    answer
+}
+
+async fn hear_all(
+    inner: &Inner,
+    task: &Task,
+    live: &LiveRequest,
+    (permit, assignment): (Permit, Assignment),
+    (mut of, agree): (usize, usize),
+) -> Result<Begun, Failure> {
     let until = task.queue_until(inner);
     let mut taken: Vec<Arc<Backend>> = vec![Arc::clone(permit.backend())];
     live.dispatched(permit.backend().id());
@@ -98,7 +106,14 @@ async fn round(
                         return Ok(chosen(inner, live, voices, &agreed));
                     }
                 }
-                Err(failure) => failed = Some(failure),
+                Err(failure) => {
+                    // Taken away by us: another one speaks for it.
+                    if failure.blame == Some(Blame::Relay) && of < usize::from(u8::MAX) {
+                        of += 1;
+                        more = more.or_else(|| Some(next(&taken)));
+                    }
+                    failed = Some(failure);
+                }
             },
             place = place(&mut more), if more.is_some() => match place {
                 Ok(permit) => {
@@ -204,14 +219,7 @@ async fn hear(
     let said = match read.await {
         Ok(said) => said,
         Err(error) => {
-            return Err(dispatch::missed(
-                inner,
-                task,
-                &begun.permit,
-                &begun.assignment,
-                attempt,
-                &error,
-            ));
+            return Err(dispatch::missed(inner, task, &begun.permit, attempt, &error));
         }
     };
     begun.measured = Some((ttft, begun.sent.elapsed().saturating_sub(ttft)));

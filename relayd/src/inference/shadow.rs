@@ -5,13 +5,14 @@
 //! queue, prompts for a moment. They never go to a provider's backend: a provider is paid for what
 //! it runs, and nobody would pay for these.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +76,7 @@ async fn run(inner: &Inner, task: &Task, assignment: &Assignment) {
         Err(Miss::Inexpressible(_)) => return,
         Err(Miss::Engine(error)) => {
             permit.report(outcome_of(&error));
-            dispatch::sample_of(&error)
+            dispatch::sample_of(error.blame)
         }
         Ok(body) => {
             let ttft = sent.elapsed();
@@ -123,7 +124,7 @@ async fn read(
                 };
                 if let Some(error) = failed {
                     permit.report(outcome_of(&error));
-                    return dispatch::sample_of(&error);
+                    return dispatch::sample_of(error.blame);
                 }
             }
             let seen = translator.seen();
@@ -156,17 +157,30 @@ async fn place(inner: &Inner, ask: Ask<'_>, assignment: &Assignment) -> Option<P
 pub(super) async fn canaries(inner: &Inner, stop: &CancellationToken) {
     let mut due: HashMap<RolloutId, Instant> = HashMap::new();
     let asking = async {
+        // A revision that hangs keeps the others from nothing, and is asked again after it answered.
+        let mut asked = FuturesUnordered::new();
+        let mut busy: HashSet<RolloutId> = HashSet::new();
         loop {
-            tokio::time::sleep(CANARY_TICK).await;
-            let running = inner.rollouts.canaries();
-            due.retain(|rollout, _| running.iter().any(|canaries| canaries.rollout == *rollout));
-            for canaries in &running {
-                let now = Instant::now();
-                if due.get(&canaries.rollout).is_some_and(|at| *at > now) {
+            tokio::select! {
+                () = tokio::time::sleep(CANARY_TICK) => {}
+                Some(rollout) = asked.next(), if !asked.is_empty() => {
+                    busy.remove(&rollout);
                     continue;
                 }
-                due.insert(canaries.rollout.clone(), now + canaries.every);
-                ask_all(inner, canaries).await;
+            }
+            let running = inner.rollouts.canaries();
+            due.retain(|rollout, _| running.iter().any(|canaries| canaries.rollout == *rollout));
+            for canaries in running {
+                let (rollout, now) = (canaries.rollout.clone(), Instant::now());
+                let early = due.get(&rollout).is_some_and(|at| *at > now);
+                if early || !busy.insert(rollout.clone()) {
+                    continue;
+                }
+                due.insert(rollout.clone(), now + canaries.every);
+                asked.push(async move {
+                    ask_all(inner, canaries).await;
+                    rollout
+                });
             }
         }
     };
@@ -177,7 +191,8 @@ pub(super) async fn canaries(inner: &Inner, stop: &CancellationToken) {
 }
 
 /// Asks every prompt of both revisions.
-async fn ask_all(inner: &Inner, canaries: &Canaries) {
+async fn ask_all(inner: &Inner, canaries: Canaries) {
+    let canaries = &canaries;
     let asked = canaries.sides.iter().flat_map(|side| {
         canaries.prompts.iter().map(move |prompt| async move {
             let answer = ask(inner, &canaries.model, side, prompt);

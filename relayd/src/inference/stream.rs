@@ -114,18 +114,18 @@ impl Ended {
     /// What the revision is told, whose first content came after `ttft` and the rest within
     /// `generating`.
     pub(super) fn sample(&self, ttft: Duration, generating: Duration) -> SampleEnd {
+        let tokens = self.count.meters.output();
+        // The request's whole time was over: so slow it was, whoever set the bound.
+        let out_of_time =
+            self.fault.as_ref().is_some_and(|fault| fault.code == Code::UpstreamTimeout);
         match (self.status, self.blame) {
-            (UsageStatus::Cancelled, _) => {
-                SampleEnd::GivenUp { ttft, generating, tokens: self.count.meters.output() }
-            }
+            (UsageStatus::Cancelled, _) => SampleEnd::GivenUp { ttft, generating, tokens },
             (_, Some(Blame::Backend)) => SampleEnd::Failed,
+            (_, Some(Blame::Relay)) if out_of_time => {
+                SampleEnd::GivenUp { ttft, generating, tokens }
+            }
             (UsageStatus::Failed, _) => SampleEnd::Cancelled,
-            _ => SampleEnd::Answered {
-                finish: self.finish,
-                ttft,
-                generating,
-                tokens: self.count.meters.output(),
-            },
+            _ => SampleEnd::Answered { finish: self.finish, ttft, generating, tokens },
         }
     }
 }
@@ -147,8 +147,19 @@ impl Relay<'_> {
         let runtime = self.runtime;
         let mut taken_away = std::pin::pin!(runtime.ended());
         loop {
-            if !self.client.send(&mut frames, self.inner.bounds.write_stall).await {
-                return Stop::Left;
+            // A slow reader bounds nothing else: not the request's time, not a drain, not an end.
+            tokio::select! {
+                biased;
+                taken = self.client.send(&mut frames, self.inner.bounds.write_stall) => {
+                    if !taken {
+                        return Stop::Left;
+                    }
+                }
+                () = self.inner.ending.cancelled() => return Stop::Ending,
+                () = &mut taken_away => return Stop::Broken(EngineError::taken_away()),
+                () = tokio::time::sleep_until(self.task.until) => {
+                    return Stop::Broken(EngineError::total_timeout());
+                }
             }
             let used = self.used();
             self.live.progress(used - shown);

@@ -66,14 +66,25 @@ impl Task {
         );
         let began = Instant::now();
         let profile = Profile::of(&call, &ceiling);
-        let key = call.session.unwrap_or_else(|| (*call.request_id.uuid().as_bytes()).into());
+        let assigned = |key: &[u8]| inner.rollouts.assign(&call.offer.scope.model, key);
+        let (key, assignment) = match call.session {
+            Some(session) => {
+                let assignment = assigned(&session).of_session(&session);
+                (session, assignment)
+            }
+            None => {
+                let key: Box<[u8]> = (*call.request_id.uuid().as_bytes()).into();
+                let assignment = assigned(&key);
+                (key, assignment)
+            }
+        };
         let execution = inner.execution(&call.offer.scope.model);
         let comparable = execution.copies() > 1 && call.request.is_greedy();
         Self {
             execution,
             comparable,
             copies: Copies::default(),
-            assignment: inner.rollouts.assign(&call.offer.scope.model, &key),
+            assignment,
             key,
             until: began + inner.bounds.total,
             began,

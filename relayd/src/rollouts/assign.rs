@@ -59,6 +59,8 @@ pub struct Assignment(Option<Assigned>);
 struct Assigned {
     serving: Arc<Serving>,
     side: Side,
+    /// A mark of the session that it is a request of; none of a request by itself.
+    session: Option<u64>,
 }
 
 impl Revision {
@@ -87,7 +89,7 @@ impl Serving {
                 || place(&split.rollout, "", key) < split.share_permille
         });
         let side = if taken { Side::Next } else { Side::Live };
-        Assignment(Some(Assigned { serving: Arc::clone(self), side }))
+        Assignment(Some(Assigned { serving: Arc::clone(self), side, session: None }))
     }
 }
 
@@ -142,13 +144,27 @@ impl Assignment {
         Some(Self(Some(Assigned { side: Side::Shadow, ..assigned.clone() })))
     }
 
+    /// The same for a request that is one of many with its key: they are on one side together, so
+    /// that few of them count where sides are compared.
+    #[must_use]
+    pub fn of_session(mut self, key: &[u8]) -> Self {
+        if let Some(assigned) = &mut self.0 {
+            assigned.session = Some(head(&Sha256::digest(key)));
+        }
+        self
+    }
+
+    pub(super) fn session(&self) -> Option<u64> {
+        self.0.as_ref().and_then(|assigned| assigned.session)
+    }
+
     pub(super) fn told(&self) -> Option<(&Arc<Serving>, Side)> {
         self.0.as_ref().map(|assigned| (&assigned.serving, assigned.side))
     }
 
     /// One side of a rollout, whatever the key.
     pub(super) fn of(serving: &Arc<Serving>, side: Side) -> Self {
-        Self(Some(Assigned { serving: Arc::clone(serving), side }))
+        Self(Some(Assigned { serving: Arc::clone(serving), side, session: None }))
     }
 
     fn revision(&self) -> Option<&Arc<Revision>> {
@@ -168,11 +184,15 @@ fn place(rollout: &RolloutId, what: &str, key: &[u8]) -> u16 {
     hash.update(what);
     hash.update([0]);
     hash.update(key);
-    let digest = hash.finalize();
+    // Of 2^64 values the uneven rest is nothing.
+    u16::try_from(head(&hash.finalize()) % u64::from(ALL_PERMILLE)).unwrap_or_default()
+}
+
+/// The first eight bytes of a digest.
+fn head(digest: &[u8]) -> u64 {
     let mut head = [0; 8];
     head.copy_from_slice(&digest[..8]);
-    // Of 2^64 values the uneven rest is nothing.
-    u16::try_from(u64::from_be_bytes(head) % u64::from(ALL_PERMILLE)).unwrap_or_default()
+    u64::from_be_bytes(head)
 }
 
 #[cfg(test)]

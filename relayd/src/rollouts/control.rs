@@ -1,6 +1,7 @@
 //! The task that moves rollouts: reads, writes what was seen, judges, decides.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
@@ -9,7 +10,7 @@ use super::Rollouts;
 use super::book::{Current, read_current};
 use super::judge::{self, Decision, Evidence, Progress};
 use super::operate::percent;
-use crate::domain::RolloutState;
+use crate::domain::{RolloutId, RolloutState};
 use crate::events::{EventKind, Severity};
 use crate::store::{Change, RolloutEdit, SampleRow, StoreError};
 
@@ -51,10 +52,13 @@ impl Rollouts {
             let book = self.0.book.load();
             book.current.values().filter(|current| current.row.state.is_open()).cloned().collect()
         };
+        self.looks().retain(|id, _| open.iter().any(|current| current.row.id == *id));
+        let mut failed = Ok(());
         for current in open {
-            self.consider(&current).await?;
+            // One that cannot be read keeps no other from being judged.
+            failed = failed.and(self.consider(&current).await);
         }
-        Ok(())
+        failed
     }
 
     async fn write_samples(&self) -> Result<(), StoreError> {
@@ -112,12 +116,17 @@ impl Rollouts {
     fn early_stop(&self, current: &Current, evidence: Evidence<'_>) -> Option<String> {
         let due = judge::look_due(evidence.next.requests)?;
         let this = (current.row.round, due);
-        let mut looks = self.0.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looks = self.looks();
         if looks.get(&current.row.id).is_some_and(|last| *last >= this) {
             return None;
         }
         looks.insert(current.row.id.clone(), this);
         judge::early_stop(&current.row.plan, evidence, due)
+    }
+
+    fn looks(&self) -> MutexGuard<'_, HashMap<RolloutId, (u32, u32)>> {
+        // One insertion or one sweep at a time leaves it whole.
+        self.0.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts newer figures in place, unless the rows were read again meanwhile.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | errors | Fisher's exact test on failed requests; half of alpha at the end of the window, half spent on early looks |
 //! | ttft | half of alpha: Mann and Whitney on all times, with the growth of the median; half: Fisher on the share of requests slower than the old 95th percentile and its tolerance, with the growth of that percentile |
-//! | tokens a second | Mann and Whitney on the requests' own rates, with the loss of the median |
+//! | tokens a second | half of alpha: Mann and Whitney on the requests' own rates, with the loss of the median; half: Fisher on the share of answers too short to have a rate |
 //! | finish reasons | Pearson's chi-square of homogeneity, with the total variation distance |
 //! | canary | Fisher's exact test on prompts not answered as expected |
 //!
@@ -185,6 +185,8 @@ fn judge(plan: &RolloutPlan, evidence: Evidence<'_>, gate: Gate) -> GateResult {
     let counts = |of: &Sums| match gate {
         Gate::Errors => of.requests,
         Gate::Ttft => of.ttft.len(),
+        // Answers without a rate are judged as well, where others have one.
+        Gate::TokensPerSecond if live.rate.len() >= VALUES_MIN => of.ttft.len(),
         Gate::TokensPerSecond => of.rate.len(),
         Gate::FinishReasons => of.reasons().iter().sum(),
         Gate::Canary => of.canaries,
@@ -271,20 +273,37 @@ fn ttft(Evidence { live, next }: Evidence<'_>, tolerance_ppm: u32, alpha: f64) -
 }
 
 fn rate(Evidence { live, next }: Evidence<'_>, tolerance_ppm: u32, alpha: f64) -> Found {
+    let tolerated = tolerated(tolerance_ppm);
     // A loss of the new one is a surplus of the old one.
-    let p = mann_whitney_larger(live.rate.beside(&next.rate));
-    let worse = -growth(&next.rate, &live.rate, 500);
+    let p_rate = mann_whitney_larger(live.rate.beside(&next.rate));
+    let slower = -growth(&next.rate, &live.rate, 500);
+    let (one, other) = (next.unrated(), live.unrated());
+    let p_short = fisher_larger(one, other);
+    let shorter = one.value() - other.value();
+    let rate_fails = next.rate.len() >= VALUES_MIN && slower > tolerated && p_rate < alpha / 2.0;
+    let short_fails = shorter > tolerated && p_short < alpha / 2.0;
+    if short_fails && !rate_fails {
+        let words = format!(
+            "answers of hardly a token {} against {}, {} and {} answers, {}",
+            percent(one.value()),
+            percent(other.value()),
+            grouped(one.of),
+            grouped(other.of),
+            chance(p_short)
+        );
+        return Found { worse: shorter, p: p_short, fails: true, words };
+    }
     let median = |of: &Bins| of.quantile(500).unwrap_or_default();
     let words = format!(
         "median of tokens a second {:.1} against {:.1} ({}), {} and {} answers, {}",
         median(&next.rate),
         median(&live.rate),
-        signed_percent(-worse),
+        signed_percent(-slower),
         grouped(next.rate.len()),
         grouped(live.rate.len()),
-        chance(p)
+        chance(p_rate)
     );
-    Found { worse, p, fails: worse > tolerated(tolerance_ppm) && p < alpha, words }
+    Found { worse: slower, p: p_rate, fails: rate_fails, words }
 }
 
 fn reasons(Evidence { live, next }: Evidence<'_>, tolerance_ppm: u32, alpha: f64) -> Found {

@@ -107,7 +107,7 @@ impl Rollouts {
             self.0.windows.add_traffic(model, assignment.number(), end);
         }
         if let Some(round) = told.and_then(|(serving, side)| round(serving, side)) {
-            self.0.windows.add(&round, end);
+            self.0.windows.add(&round, assignment.session(), end);
         }
     }
 

@@ -229,6 +229,12 @@ impl Sums {
         Share { of: self.requests, hits: self.failed }
     }
 
+    /// Answers too short, or ended too early, to have a rate.
+    pub(super) fn unrated(&self) -> Share {
+        let of = self.ttft.len();
+        Share { of, hits: of.saturating_sub(self.rate.len()) }
+    }
+
     pub(super) const fn canaries_failed(&self) -> Share {
         Share { of: self.canaries, hits: self.canaries - self.canaries_passed }
     }

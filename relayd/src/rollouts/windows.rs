@@ -1,5 +1,6 @@
 //! What this replica saw: of each open rollout round by round, and of each model's last minute.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,13 @@ const SHOWN_SLOTS: u64 = 6;
 
 /// Slots whose 95th percentile is remembered: ten minutes, one sparkline.
 const HISTORY_SLOTS: usize = 60;
+
+/// Requests of one session that count on one side of a round: sessions are given to a side as a
+/// whole, and the tests suppose that requests are.
+const OF_A_SESSION: u8 = 4;
+
+/// Sessions of one side of a round that are told apart; requests of more than these do not count.
+const SESSIONS_MAX: usize = 65_536;
 
 /// What samples of a rollout are kept under.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +67,23 @@ struct State {
 struct Seen {
     sums: Sums,
     unwritten: bool,
+    /// How many of each session were counted.
+    sessions: HashMap<u64, u8>,
+}
+
+impl Seen {
+    /// Whether one more request of a session counts.
+    fn counts(&mut self, session: u64) -> bool {
+        let known = self.sessions.len();
+        match self.sessions.entry(session) {
+            Entry::Occupied(mut of) if *of.get() < OF_A_SESSION => *of.get_mut() += 1,
+            Entry::Vacant(place) if known < SESSIONS_MAX => {
+                place.insert(1);
+            }
+            Entry::Occupied(_) | Entry::Vacant(_) => return false,
+        }
+        true
+    }
 }
 
 impl Windows {
@@ -66,9 +91,12 @@ impl Windows {
         Self { began: Instant::now(), state: Mutex::default() }
     }
 
-    /// Takes a request of a rollout in. Ignored where the rollout is not open any more.
-    pub(super) fn add(&self, round: &Round, end: SampleEnd) {
-        if let Some(seen) = self.state().rounds.get_mut(round) {
+    /// Takes a request of a rollout in, of a session where it is of one. Ignored where the rollout is
+    /// not open any more, and where enough of that session were taken in.
+    pub(super) fn add(&self, round: &Round, session: Option<u64>, end: SampleEnd) {
+        if let Some(seen) = self.state().rounds.get_mut(round)
+            && session.is_none_or(|session| seen.counts(session))
+        {
             seen.sums.add(end);
             seen.unwritten = true;
         }
@@ -84,8 +112,9 @@ impl Windows {
 
     /// Takes a request of a model in.
     pub(super) fn add_traffic(&self, model: &ModelName, revision: u32, end: SampleEnd) {
-        let slot = self.slot();
         let mut state = self.state();
+        // Under the lock: nobody has written a later one.
+        let slot = self.slot();
         let slots = state.traffic.entry((model.clone(), revision)).or_default();
         if slots.back().is_none_or(|(last, _)| *last != slot) {
             slots.push_back((slot, Sums::default()));
@@ -100,8 +129,8 @@ impl Windows {
 
     /// Begins the rounds that are open and forgets the others, and models not asked for long.
     pub(super) fn keep(&self, open: Vec<Round>) {
-        let now = self.slot();
         let mut state = self.state();
+        let now = self.slot();
         let mut before = std::mem::take(&mut state.rounds);
         for round in open {
             let seen = before.remove(&round).unwrap_or_default();
@@ -136,10 +165,10 @@ impl Windows {
 
     /// A model's last minute, by revision.
     pub(super) fn traffic(&self, model: &ModelName) -> Vec<Traffic> {
+        let state = self.state();
         let now = self.slot();
         let into = self.began.elapsed().saturating_sub(SLOT * u32::try_from(now).unwrap_or(0));
         let span = SLOT * u32::try_from(now.min(SHOWN_SLOTS - 1)).unwrap_or(0) + into;
-        let state = self.state();
         let of_model = state.traffic.range((model.clone(), 0)..=(model.clone(), u32::MAX));
         of_model
             .map(|((_, revision), slots)| {
@@ -219,10 +248,10 @@ mod tests {
         let windows = Windows::new();
         let rollout: RolloutId = "ro_0000000000000001".parse().unwrap();
         let round = |number| Round { rollout: rollout.clone(), number, side: Side::Next };
-        windows.add(&round(1), SampleEnd::Failed);
+        windows.add(&round(1), None, SampleEnd::Failed);
         assert!(windows.take_unwritten().is_empty(), "nobody began it");
         windows.keep(vec![round(1)]);
-        windows.add(&round(1), SampleEnd::Failed);
+        windows.add(&round(1), None, SampleEnd::Failed);
         windows.add_canary(&round(1), true);
         let unwritten = windows.take_unwritten();
         assert_eq!((unwritten.len(), unwritten[0].1.failed, unwritten[0].1.canaries), (1, 1, 1));
@@ -231,7 +260,28 @@ mod tests {
         windows.keep(vec![round(1), round(2)]);
         assert_eq!(windows.take_unwritten()[0].1.failed, 1, "sums go on");
         windows.keep(vec![round(2)]);
-        windows.add(&round(1), SampleEnd::Failed);
+        windows.add(&round(1), None, SampleEnd::Failed);
         assert!(windows.take_unwritten().is_empty());
+    }
+
+    #[test]
+    fn a_session_counts_a_few_times_on_its_side_and_no_more() {
+        let windows = Windows::new();
+        let rollout: RolloutId = "ro_0000000000000001".parse().unwrap();
+        let round = |side| Round { rollout: rollout.clone(), number: 1, side };
+        windows.keep(vec![round(Side::Live), round(Side::Next)]);
+        for _ in 0..100 {
+            windows.add(&round(Side::Live), Some(7), answered());
+            windows.add(&round(Side::Live), Some(8), answered());
+            windows.add(&round(Side::Live), None, answered());
+            windows.add(&round(Side::Next), Some(7), answered());
+        }
+        let mut seen: Vec<_> = windows
+            .take_unwritten()
+            .into_iter()
+            .map(|(round, sums)| (round.side == Side::Next, sums.requests))
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [(false, 108), (true, 4)]);
     }
 }

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::greet::{MODELS_MAX, is_model_name};
 use super::{
-    Benchmark, EngineEvidence, Evidence, IdentityEvidence, ModelEvidence, Providers, now_ms,
-    state_change,
+    Benchmark, EngineEvidence, Evidence, IdentityEvidence, IdentityState, ModelEvidence, Providers,
+    now_ms, state_change,
 };
 use crate::catalogue::CatalogueSnapshot;
 use crate::domain::{Mode, ModelName, ProviderId, ProviderState};
@@ -26,10 +26,11 @@ use crate::store::{
 use crate::wire::{Stamp, Surface, Translator};
 
 /// The whole examination ends in this time, whatever an engine does: measuring, then comparing,
-/// then trying long prompts. What one of them does not use is the next one's.
+/// then trying long prompts. What one of them does not use is the next one's, and what a slow engine
+/// has done need not be done again at the next look.
 const EXAMINATION: Duration = Duration::from_secs(30);
-const MEASURED_BY: Duration = Duration::from_secs(12);
-const COMPARED_BY: Duration = Duration::from_secs(22);
+const MEASURED_BY: Duration = Duration::from_secs(18);
+const COMPARED_BY: Duration = Duration::from_secs(25);
 
 /// Time for one request of it.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -40,6 +41,9 @@ const ROUNDS: [(u32, u32); 3] = [(1, 2), (2, 1), (4, 1)];
 /// Answer tokens that are asked for: enough to measure a rate, little enough to be quick.
 const OUTPUT_TOKENS: u32 = 24;
 
+/// The word for an engine that answers.
+const UP: &str = "up";
+
 /// What is asked; each request has another number in it, so that no answer can be kept ready.
 const PROMPT: &str = "Write one short sentence about the number";
 
@@ -47,9 +51,19 @@ const PROMPT: &str = "Write one short sentence about the number";
 /// measured once, whatever else is waited for.
 #[derive(Debug, Default)]
 pub struct Measured {
-    /// When, what was offered, and what that was found to be; none while something is missing of
-    /// it.
-    engines: Option<(i64, Vec<OfferRow>, Vec<EngineEvidence>)>,
+    at_ms: i64,
+    /// Each engine as it was offered, and what it was found to be.
+    engines: Vec<(OfferRow, Seen)>,
+    /// Whether nothing is missing of them.
+    whole: bool,
+}
+
+/// What was found out about one engine.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    found: EngineEvidence,
+    /// The context that it declares for the model that it was measured with.
+    declared: Option<u64>,
 }
 
 /// What one request of the examination showed.
@@ -85,17 +99,15 @@ impl Providers {
             return Ok(());
         }
         let offers = &row.presented.engines;
-        let (examined_at_ms, engines) = match measured.engines.take() {
-            Some((at_ms, of, found)) if of == *offers => (at_ms, found),
-            _ => {
-                let found = self.engines_of(id, offers).await?;
-                (now_ms(), found)
-            }
-        };
-        let mut missing = missing(&engines, |model| self.0.tokenizers.lack(model));
-        if missing.is_empty() {
-            measured.engines = Some((examined_at_ms, offers.clone(), engines.clone()));
+        if !(measured.whole && measured.engines.iter().map(|(offer, _)| offer).eq(offers)) {
+            let before = std::mem::take(&mut measured.engines);
+            measured.engines = self.engines_of(id, offers, &before).await?;
+            measured.at_ms = now_ms();
         }
+        let examined_at_ms = measured.at_ms;
+        let engines: Vec<_> = measured.engines.iter().map(|(_, seen)| seen.found.clone()).collect();
+        let mut missing = missing(&engines, |model| self.0.tokenizers.lack(model));
+        measured.whole = missing.is_empty();
         missing.extend(self.cards_missing(id, &row.presented.gpus));
         let evidence = Evidence { examined_at_ms, engines, missing };
         if !evidence.is_complete() && evidence.says_what(&Evidence::read(&row.evidence)) {
@@ -145,52 +157,53 @@ impl Providers {
         &self,
         id: &ProviderId,
         offers: &[OfferRow],
-    ) -> Result<Vec<EngineEvidence>, StoreError> {
+        before: &[(OfferRow, Seen)],
+    ) -> Result<Vec<(OfferRow, Seen)>, StoreError> {
         let backends = self.0.store.backends().await?;
         let catalogue = self.0.catalogue.snapshot();
         let began = Instant::now();
         let each = offers.iter().map(|offer| {
             let engine = self.engine(id, offer);
             let named = |upstream: &str| sold_as(&catalogue, &backends, upstream);
+            let known = before.iter().find(|(of, _)| of == offer).map(|(_, seen)| seen.clone());
             async move {
-                let mut found = EngineEvidence {
-                    name: offer.name.clone(),
-                    kind: offer.kind.clone(),
-                    dialect: offer.dialect.clone(),
-                    state: "down".to_owned(),
-                    ..EngineEvidence::default()
-                };
+                let mut seen = known.unwrap_or_else(|| Seen::of(offer));
                 if let Some(engine) = engine {
                     let places = offer.max_concurrency.max(1);
-                    self.see((&engine, places), named, &mut found, began).await;
+                    self.see((&engine, places), named, &mut seen, began).await;
                 }
-                found
+                (offer.clone(), seen)
             }
         });
         Ok(join_all(each).await)
     }
 
-    /// Everything that is asked of an engine, the most needed first. What was found until the time
-    /// for it was over stands.
+    /// Everything that is asked of an engine and was not found out before, the most needed first.
+    /// What was found until the time for it was over stands.
     async fn see(
         &self,
         (engine, places): (&Engine, u32),
         named: impl Fn(&str) -> Option<ModelName>,
-        found: &mut EngineEvidence,
+        seen: &mut Seen,
         began: Instant,
     ) {
-        let mut declared = None;
-        let looking = look((engine, places), named, found, &mut declared);
-        let _ = timeout_at(began + MEASURED_BY, looking).await;
+        if !seen.is_measured() {
+            let looking = look((engine, places), named, seen);
+            let _ = timeout_at(began + MEASURED_BY, looking).await;
+        }
+        let Seen { found, declared } = seen;
         let sold: Vec<_> = found
             .models
             .iter()
             .filter_map(|served| Some((served.model.clone()?, served.upstream.clone())))
             .collect();
         let Some((model, upstream)) = sold.first().cloned() else { return };
-        found.identity = self.identify((engine, places), sold, began + COMPARED_BY).await;
+        let said = |one: &IdentityEvidence| one.state != IdentityState::NotOffered;
+        if found.identity.is_empty() || !found.identity.iter().all(said) {
+            found.identity = self.identify((engine, places), sold, began + COMPARED_BY).await;
+        }
         let of = (&model, upstream.as_str());
-        found.context = Some(self.stretch(engine, of, declared, began + EXAMINATION).await);
+        found.context = Some(self.stretch(engine, of, *declared, began + EXAMINATION).await);
     }
 
     /// An engine behind the provider's connection.
@@ -222,17 +235,39 @@ pub(super) fn sold_as(
     served.into_iter().find(|served| served.upstream == upstream).map(|served| served.model.clone())
 }
 
+impl Seen {
+    /// What is known before it is asked.
+    fn of(offer: &OfferRow) -> Self {
+        let found = EngineEvidence {
+            name: offer.name.clone(),
+            kind: offer.kind.clone(),
+            dialect: offer.dialect.clone(),
+            state: "down".to_owned(),
+            ..EngineEvidence::default()
+        };
+        Self { found, declared: None }
+    }
+
+    /// Whether it is up and was measured to the end.
+    fn is_measured(&self) -> bool {
+        let Self { found, .. } = self;
+        found.state == UP
+            && found.benchmarks.len() == ROUNDS.len()
+            && found.benchmarks.iter().all(|run| run.failed == 0)
+    }
+}
+
 /// Asks an engine what it serves and measures it with the first model that can be sold, never with
-/// more requests at once than it has places; tells the context that the engine declares for that
-/// model. Of what it lists as much is kept as it could have offered.
+/// more requests at once than it has places. Of what it lists as much is kept as it could have
+/// offered.
 async fn look(
     (engine, places): (&Engine, u32),
     named: impl Fn(&str) -> Option<ModelName>,
-    found: &mut EngineEvidence,
-    declared: &mut Option<u64>,
+    seen: &mut Seen,
 ) {
+    let Seen { found, declared } = seen;
     found.state = match engine.probe().await {
-        Probe::Up => "up",
+        Probe::Up => UP,
         Probe::Loading => "loading",
         Probe::Down(_) => "down",
     }
@@ -248,7 +283,12 @@ async fn look(
     let sold = listed.iter().zip(&found.models).find(|(_, served)| served.model.is_some());
     let Some((first, _)) = sold else { return };
     *declared = first.context_tokens;
-    for (concurrency, rounds) in ROUNDS {
+    // A slow engine goes on where the time was over; one that failed begins anew.
+    let sound = |run: &Benchmark| run.failed == 0 && run.upstream == first.name;
+    if !found.benchmarks.iter().all(sound) {
+        found.benchmarks.clear();
+    }
+    for (concurrency, rounds) in ROUNDS.into_iter().skip(found.benchmarks.len()) {
         let at_once = concurrency.min(places);
         found.benchmarks.push(measure(engine, &first.name, at_once, rounds).await);
     }
@@ -351,7 +391,7 @@ fn missing(engines: &[EngineEvidence], lack: impl Fn(&ModelName) -> Option<Strin
     for engine in engines {
         let name = &engine.name;
         let measured = engine.benchmarks.len() == ROUNDS.len();
-        if engine.state != "up" {
+        if engine.state != UP {
             missing.push(format!("engine {name} is {}", engine.state));
         } else if engine.models.iter().all(|served| served.model.is_none()) {
             missing.push(format!("engine {name} serves no model of the catalogue"));

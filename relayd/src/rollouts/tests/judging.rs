@@ -191,6 +191,26 @@ fn callers_who_leave_because_nothing_comes_are_heard() {
     assert!(matches!(decision, Decision::RollBack { .. }), "{decision:?}");
 }
 
+#[test]
+fn a_revision_that_says_hardly_anything_is_worse() {
+    let mut dice = SmallRng::seed_from_u64(10);
+    let live = GOOD.sums(2_000, &mut dice);
+    let mut next = Sums::default();
+    for _ in 0..300 {
+        next.add(SampleEnd::Answered {
+            finish: Some(crate::wire::Finish::Stop),
+            ttft: std::time::Duration::from_millis(20),
+            generating: std::time::Duration::ZERO,
+            tokens: 1,
+        });
+    }
+    let plan = RolloutPlan::default();
+    let evidence = Evidence { live: &live, next: &next };
+    let found = gates(&plan, evidence);
+    assert_eq!(found[2].verdict, Verdict::Failed, "{}", found[2].words);
+    assert!(found[2].words.starts_with("answers of hardly a token 100.0 % against 0.0 %"));
+}
+
 /// One step, request by request at even shares: the requests of the new revision after which an
 /// early look stopped it, if one did.
 fn stopped_after(
