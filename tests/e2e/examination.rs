@@ -1,7 +1,7 @@
 //! What the examination of a provider finds out of its engines: whose weights answer, how long a
 //! prompt they take, and that they are measured once.
 
-use relay_tests::scripted::Scripted;
+use relay_tests::scripted::{Script, Scripted};
 use relay_tests::{Agent, FakeNvml, Llama, Relay, RelayOptions, eventually};
 use serde_json::Value;
 
@@ -82,6 +82,17 @@ async fn what_cannot_be_compared_is_not_offered_and_says_why() {
     assert_eq!((&context["declared_tokens"], &context["verified_tokens"]), (&0.into(), &0.into()));
     let reason = context["state_reason"].as_str().unwrap();
     assert!(reason.ends_with("tokens it says that it read 10"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_engine_that_tells_no_likelihoods_is_compared_by_its_words() {
+    let own = Scripted::counting(tokens(3)).unwrap();
+    let theirs = Scripted::counting(Script::WordsAlone { count: 3 }).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    let found = examined(&relay, &agent).await;
+    let identity = &found["engines"][0]["identity"][0];
+    assert_eq!((&identity["state"], &identity["asked"]), (&"passed".into(), &3.into()), "{found}");
 }
 
 #[tokio::test]

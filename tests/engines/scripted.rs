@@ -37,6 +37,11 @@ pub enum Script {
         /// Which ones fail.
         every: u64,
     },
+    /// As `Tokens` without a pause, but whoever asks for likelihoods is refused.
+    WordsAlone {
+        /// How many.
+        count: u64,
+    },
     /// As `Tokens` without a pause, but no usage is ever reported.
     NoUsage {
         /// How many.
@@ -233,6 +238,7 @@ async fn chat(
 ) -> Response {
     let number = 1 + shared.counts.requests.fetch_add(1, Ordering::Relaxed);
     let streams = body["stream"] == true;
+    let likelihoods = body["logprobs"] == true;
     let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((headers, body));
     let mut scripts = shared.script.subscribe();
@@ -249,6 +255,10 @@ async fn chat(
         script => script,
     };
     match script {
+        Script::WordsAlone { .. } if likelihoods => {
+            let error = json!({"error":{"message":"logprobs are not supported","code":400}});
+            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        }
         Script::Refuse(status, body) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
@@ -293,6 +303,7 @@ fn tokens(script: &Script) -> u64 {
     match script {
         Script::Tokens { count, .. }
         | Script::NoUsage { count }
+        | Script::WordsAlone { count }
         | Script::CumulativeUsage { count }
         | Script::Inflated { count, .. }
         | Script::Truncated { count }

@@ -8,10 +8,10 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::canary::{Answer, Likeness, Question, Sending, Verdict, ask, is_comparable};
+use super::canary::{Answer, Likeness, Question, Sending, Unanswered, Verdict, ask, is_comparable};
 use super::{IdentityEvidence, IdentityState, Providers};
 use crate::domain::ModelName;
-use crate::engines::{Dialect, Engine};
+use crate::engines::{Blame, Dialect, Engine};
 use crate::fleet::{Backend, Health, Members, Trust};
 
 /// Questions of an examination to each model, and those that may be asked in place of ones that
@@ -105,21 +105,31 @@ async fn compare(
     while tried < QUESTIONS_MAX && found.asked - found.unsure < QUESTIONS {
         tried += 1;
         let question = Question::short();
-        let both = async {
-            tokio::join!(
-                answer(&own.engine, model, own_name, &question),
-                answer(engine, model, upstream, &question)
-            )
+        let (known, told) = tokio::join!(
+            timeout_at(until, answer(&own.engine, model, own_name, &question)),
+            timeout_at(until, answer(engine, model, upstream, &question))
+        );
+        let known = match known {
+            Ok(Ok(known)) => known,
+            // Ours is no witness then, which is not theirs to answer for.
+            Ok(Err(_)) => continue,
+            Err(_) => break,
         };
-        let Ok((known, told)) = timeout_at(until, both).await else {
+        let told = match told {
+            Ok(Ok(told)) => told,
+            Ok(Err(Unanswered::Inexpressible)) => {
+                let reason = "its dialect has no words for the questions".to_owned();
+                return IdentityEvidence { reason, ..found };
+            }
+            Ok(Err(_)) => {
+                found.unanswered += 1;
+                continue;
+            }
             // One that is too slow for this is asked again with the next examination.
-            found.unanswered += 1;
-            break;
-        };
-        let Some(known) = known else { continue };
-        let Some(told) = told else {
-            found.unanswered += 1;
-            continue;
+            Err(_) => {
+                found.unanswered += 1;
+                break;
+            }
         };
         let likeness = Likeness::of(&known, &told);
         found.asked += 1;
@@ -153,17 +163,24 @@ fn concluded(found: IdentityEvidence) -> IdentityEvidence {
     IdentityEvidence { state, reason: reason.to_owned(), unanswered, ..found }
 }
 
+/// An answer, with likelihoods where the engine tells them: one that refuses to is asked for words
+/// alone, as one is whose format has no word for them.
 async fn answer(
     engine: &Engine,
     model: &ModelName,
     upstream: &str,
     question: &Question,
-) -> Option<Answer> {
-    let request_id = Uuid::now_v7().to_string();
-    // In a format that has no word for likelihoods the words alone have to do.
+) -> Result<Answer, Unanswered> {
+    let sent = async |told| {
+        let request_id = Uuid::now_v7().to_string();
+        let sending = Sending { request_id, traceparent: None, patience: PATIENCE, told };
+        ask(engine, model, upstream, question, sending).await
+    };
     let told = engine.dialect() == Dialect::Openai;
-    let sending = Sending { request_id, traceparent: None, patience: PATIENCE, told };
-    ask(engine, model, upstream, question, sending).await.ok()
+    match sent(told).await {
+        Err(Unanswered::Engine(error)) if told && error.blame == Blame::Client => sent(false).await,
+        answered => answered,
+    }
 }
 
 #[cfg(test)]
