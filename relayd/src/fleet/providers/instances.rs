@@ -27,6 +27,7 @@ const DRAINING: &str = "draining";
 pub(super) struct Settled {
     /// To be written together.
     pub(super) changes: Vec<Change>,
+    begun: Vec<Change>,
     /// Deployments with an instance of another kind, and a sentence about it.
     pub(super) others: Vec<(DeploymentRow, String)>,
     /// What begins and is asked no hidden questions, a sentence each.
@@ -65,6 +66,8 @@ pub(super) fn settle(
     });
     let gone = gone.map(|gone| Change::RemoveBackend { id: gone.id.clone(), expected: None });
     settled.changes.extend(gone);
+    // Backends before deployments, as a decision against a provider locks them.
+    settled.changes.append(&mut settled.begun);
     settled
 }
 
@@ -148,7 +151,7 @@ impl Known<'_> {
 impl Settled {
     fn begin(&mut self, deployment: &str, began: &BeganAs) {
         let id = deployment.to_owned();
-        self.changes.push(Change::BeginDeployment { id, began: began.clone() });
+        self.begun.push(Change::BeginDeployment { id, began: began.clone() });
         if !began.engine.parse().is_ok_and(is_comparable) {
             let kind = &began.engine;
             self.unquestioned.push(format!(
