@@ -5,15 +5,15 @@
 //! is in no list of requests; what it showed is noted where requests are noted. The operator's own
 //! answer, with its likelihoods, comes first: what that engine cannot answer is not asked.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rand::RngExt as _;
-use rand::seq::IndexedRandom as _;
-use tokio::time::Instant;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,8 +21,8 @@ use super::Inner;
 use super::conduct;
 use super::dispatch::{engine_error, outcome_of};
 use super::stages;
-use crate::domain::{BackendId, Mode, Scope};
-use crate::engines::EngineError;
+use crate::domain::{Mode, ProviderId, Scope};
+use crate::engines::{Blame, EngineError};
 use crate::fleet::{
     Answer, Backend, Canary, Likeness, Members, Outcome, Providers, Question, Sending, ServedModel,
     Unanswered, ask,
@@ -31,10 +31,11 @@ use crate::rollouts::Assignment;
 use crate::routing::{Ask, Permit};
 use crate::telemetry::trace::TraceContext;
 
-/// Questions that run at once: a slow provider must not keep the others from being asked.
-const ASKED_MAX: usize = 8;
+/// Questions that run at once, and no more than one of them a provider: a slow one must not keep
+/// the others from being asked.
+const ASKED_MAX: usize = 16;
 
-/// How often it is looked who is due.
+/// How often it is drawn who is asked.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Longest wait for the operator's own answer.
@@ -43,35 +44,44 @@ const OWN_PATIENCE: Duration = Duration::from_secs(30);
 /// Least characters of an answer that tells models apart.
 const LEAST_CHARS: usize = 24;
 
-/// Shortest and longest pause, in parts of the mean.
-const PAUSE: (f64, f64) = (0.1, 4.0);
-
 /// Asks every provider's backend that can be compared, each about once `every`, until stopped. One
 /// such task a process.
+///
+/// Each tick is drawn by itself and nothing is kept between two of them: whoever knows when the
+/// last question came knows nothing of the next, and a backend that goes, comes back or gets
+/// another name is asked as often as one that stays.
 pub(super) async fn run(
     inner: &Inner,
     providers: &Providers,
     every: Duration,
     stop: &CancellationToken,
 ) {
-    let mut due: HashMap<BackendId, Instant> = HashMap::new();
+    let chance = chance(every);
     let asking = async {
         let mut running = FuturesUnordered::new();
+        let mut asked: HashSet<ProviderId> = HashSet::new();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(TICK) => {}
-                Some(()) = running.next(), if !running.is_empty() => continue,
-            }
-            let theirs = providers.questioned();
-            due.retain(|id, _| theirs.iter().any(|backend| backend.id() == id));
-            for backend in theirs {
-                let now = Instant::now();
-                let at = due.entry(backend.id().clone()).or_insert_with(|| now + pause(every));
-                if *at > now || running.len() >= ASKED_MAX {
+                _ = ticks.tick() => {}
+                Some(done) = running.next(), if !running.is_empty() => {
+                    asked.remove(&done);
                     continue;
                 }
-                *at = now + pause(every);
-                running.push(question(inner, providers, backend));
+            }
+            let mut drawn = providers.questioned();
+            drawn.retain(|_| rand::rng().random_bool(chance));
+            // The bounds are nobody's in particular.
+            drawn.shuffle(&mut rand::rng());
+            for backend in drawn {
+                let Some(provider) = backend.provider() else { continue };
+                if running.len() < ASKED_MAX && asked.insert(provider.clone()) {
+                    running.push(async move {
+                        question(inner, providers, &backend, &provider).await;
+                        provider
+                    });
+                }
             }
         }
     };
@@ -81,15 +91,17 @@ pub(super) async fn run(
     }
 }
 
-/// Until the next question: whoever knows when the last one came knows nothing of the next, which
-/// only an exponential pause gives.
-fn pause(every: Duration) -> Duration {
-    let chance: f64 = rand::rng().random_range(f64::EPSILON..1.0);
-    every.mul_f64((-chance.ln()).clamp(PAUSE.0, PAUSE.1))
+/// How likely a backend is asked in one tick.
+fn chance(every: Duration) -> f64 {
+    1.0 - (-TICK.as_secs_f64() / every.as_secs_f64().max(f64::EPSILON)).exp()
 }
 
-async fn question(inner: &Inner, providers: &Providers, backend: Arc<Backend>) {
-    let Some(provider) = backend.provider() else { return };
+async fn question(
+    inner: &Inner,
+    providers: &Providers,
+    backend: &Arc<Backend>,
+    provider: &ProviderId,
+) {
     let sold: Vec<_> =
         backend.spec.models.iter().filter(|served| !served.sources.is_empty()).collect();
     let Some(served) = sold.choose(&mut rand::rng()) else { return };
@@ -97,17 +109,15 @@ async fn question(inner: &Inner, providers: &Providers, backend: Arc<Backend>) {
     // Of a model that moves to new weights both sides must be asked for the same ones.
     let assignment = inner.rollouts.assign(model, Uuid::new_v4().as_bytes());
     let among = assignment.backends();
-    if among.is_some_and(|among| !among.holds(&backend)) {
+    if among.is_some_and(|among| !among.holds(backend)) {
         return;
     }
     let own = providers.reference(model, among.map(|among| &**among));
     let Some(own) = own else { return };
     let question = Question::new();
     let known = reference(&own, served, &assignment, &question).await;
-    let Some(known) = known.filter(|known| known.text.chars().count() >= LEAST_CHARS) else {
-        return;
-    };
-    let Some(permit) = place(inner, &backend, served).await else { return };
+    let Some(known) = known.filter(is_witness) else { return };
+    let Some(permit) = place(inner, backend, served).await else { return };
     let told = asked(inner, &permit, served, &assignment, &question).await;
     match told {
         Ok(answer) => {
@@ -116,15 +126,26 @@ async fn question(inner: &Inner, providers: &Providers, backend: Arc<Backend>) {
             permit.report(Outcome::Ok { ttft });
             let likeness = Likeness::of(&known, &answer);
             tracing::debug!(backend = %backend.id(), %model, %likeness, "a hidden question");
-            inner.conduct.canary(provider, Canary { model: model.clone(), likeness });
+            inner.conduct.canary(provider.clone(), Canary { model: model.clone(), likeness });
         }
         Err(None) => {}
-        // It counts like any request that it fails.
+        // It counts like any request that it fails. One that it calls wrong is no fault of the
+        // question's: the operator's own engine has answered it.
         Err(Some(error)) => {
             permit.report(outcome_of(&error));
-            conduct::failed(&inner.conduct, &backend, &error);
+            let blame = match error.blame {
+                Blame::Client => Blame::Backend,
+                other => other,
+            };
+            conduct::failed(&inner.conduct, backend, &EngineError { blame, ..error });
         }
     }
+}
+
+/// Whether an answer of the operator's own engine tells another model's from it. Without its
+/// likelihoods nobody knows where it was undecided.
+fn is_witness(known: &Answer) -> bool {
+    !known.tokens.is_empty() && known.text.chars().count() >= LEAST_CHARS
 }
 
 /// The operator's own answer, with likelihoods. It takes no place: a reference may be closed to
@@ -205,15 +226,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_have_the_mean_that_was_asked_for_and_no_rhythm() {
-        let every = Duration::from_secs(600);
-        let all: Vec<f64> = (0..20_000).map(|_| pause(every).as_secs_f64()).collect();
-        #[expect(clippy::cast_precision_loss, reason = "a count of some thousands")]
-        let mean = all.iter().sum::<f64>() / all.len() as f64;
-        assert!((550.0..650.0).contains(&mean), "{mean}");
-        assert!(all.iter().all(|pause| (60.0..=2_400.0).contains(pause)));
-        let short = all.iter().filter(|pause| **pause < 300.0).count();
-        let long = all.iter().filter(|pause| **pause > 1_200.0).count();
-        assert!(short > 6_000 && long > 2_000, "{short} {long}");
+    fn questions_come_as_often_as_was_asked_for_and_without_a_rhythm() {
+        for every in [600, 60, 5] {
+            let every = Duration::from_secs(every);
+            let chance = chance(every);
+            let mut pauses = Vec::new();
+            let mut ticks = 0_u32;
+            while pauses.len() < 4_000 {
+                ticks += 1;
+                if rand::rng().random_bool(chance) {
+                    pauses.push((TICK * std::mem::take(&mut ticks)).as_secs_f64());
+                }
+            }
+            let mean = pauses.iter().sum::<f64>() / 4_000.0;
+            let relative = mean / every.as_secs_f64();
+            assert!((0.9..1.15).contains(&relative), "{every:?}: {relative}");
+            // Of exponential pauses 39 of 100 are shorter than half the mean, 13 longer than twice.
+            let of = |is: &dyn Fn(f64) -> bool| pauses.iter().filter(|&&one| is(one)).count();
+            let short = of(&|pause| pause < mean / 2.0);
+            let long = of(&|pause| pause > mean * 2.0);
+            assert!(short > 1_200 && long > 400, "{every:?}: {short} {long}");
+        }
+        assert!(chance(Duration::from_millis(1)) < 1.0 + f64::EPSILON);
+        assert!(chance(Duration::ZERO) <= 1.0, "a chance, whatever is asked for");
     }
 }
