@@ -1,15 +1,18 @@
 //! Backends as the operator described them. How they fare is not stored.
 
-use sqlx::AnyConnection;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection};
 
 use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::catalogue::Versioned;
 use super::error::StoreError;
+use super::providers::expect_serving;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_put, expect_version, json};
-use crate::domain::{BackendId, ModelName, ProviderId, ProviderState};
+use crate::domain::{BackendId, ModelName, ProviderId};
 
 /// Whether a backend takes new requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +136,14 @@ fn read_backend(row: &sqlx::any::AnyRow) -> Result<Versioned<BackendRow>, StoreE
     })
 }
 
+const INSERT: &str =
+    "insert into backend (id, url, dialect, engine, max_concurrency, queue, weight, intake,
+        credential_file, models, deployment, version)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)
+     on conflict (id) do update set dialect = excluded.dialect, engine = excluded.engine,
+        max_concurrency = excluded.max_concurrency, models = excluded.models,
+        deployment = excluded.deployment, version = backend.version + 1";
+
 /// Inserts or describes anew. The intake of a known backend stays: describing one is no reason
 /// to take a cordon off.
 pub(super) async fn put(
@@ -141,32 +152,45 @@ pub(super) async fn put(
     expected: Option<u64>,
 ) -> Result<(), StoreError> {
     bump(conn, Counter::Backends).await?;
-    let row = sqlx::query(
-        "insert into backend (id, url, dialect, engine, max_concurrency, queue, weight, intake,
-            credential_file, models, deployment, version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)
-         on conflict (id) do update set url = excluded.url, dialect = excluded.dialect,
-            engine = excluded.engine, max_concurrency = excluded.max_concurrency,
-            queue = excluded.queue, weight = excluded.weight,
-            credential_file = excluded.credential_file, models = excluded.models,
-            deployment = excluded.deployment,
-            version = backend.version + 1
-         returning version",
-    )
-    .bind(backend.id.as_str())
-    .bind(&backend.url)
-    .bind(&backend.dialect)
-    .bind(&backend.engine)
-    .bind(i64::from(backend.max_concurrency))
-    .bind(i64::from(backend.queue))
-    .bind(i64::from(backend.weight))
-    .bind(backend.intake.as_str())
-    .bind(backend.credential_file.clone())
-    .bind(json(&backend.models))
-    .bind(&backend.deployment)
-    .fetch_one(conn)
-    .await?;
+    let text = format!(
+        "{INSERT}, url = excluded.url, queue = excluded.queue, weight = excluded.weight,
+            credential_file = excluded.credential_file
+         returning version"
+    );
+    let row = described(&text, backend).fetch_one(conn).await?;
     expect_put("backend", &row, expected)
+}
+
+/// Writes a backend of a provider that serves at this moment, and none that is not its own. Whoever
+/// ends that raises the counter of backends in his own transaction, so one of the two sees what the
+/// other did.
+pub(super) async fn put_provided(
+    conn: &mut AnyConnection,
+    provider: &ProviderId,
+    backend: &BackendRow,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Backends).await?;
+    expect_serving(conn, provider).await?;
+    let text = format!("{INSERT} where backend.url = excluded.url returning version");
+    match described(&text, backend).fetch_optional(conn).await? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Precondition("another backend has that name")),
+    }
+}
+
+fn described<'q>(text: &str, backend: &'q BackendRow) -> Query<'q, Any, AnyArguments> {
+    sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(backend.id.as_str())
+        .bind(&backend.url)
+        .bind(&backend.dialect)
+        .bind(&backend.engine)
+        .bind(i64::from(backend.max_concurrency))
+        .bind(i64::from(backend.queue))
+        .bind(i64::from(backend.weight))
+        .bind(backend.intake.as_str())
+        .bind(backend.credential_file.clone())
+        .bind(json(&backend.models))
+        .bind(&backend.deployment)
 }
 
 pub(super) async fn edit(
@@ -215,25 +239,6 @@ pub(super) async fn remove(
         (None, None) => Ok(()),
         _ => expect_version("backend", row.as_ref(), expected),
     }
-}
-
-/// Writes a backend of a provider that serves at this moment. Whoever ends that raises the counter
-/// of backends in his own transaction, so one of the two sees what the other did.
-pub(super) async fn put_provided(
-    conn: &mut AnyConnection,
-    provider: &ProviderId,
-    backend: &BackendRow,
-) -> Result<(), StoreError> {
-    bump(conn, Counter::Backends).await?;
-    let row = sqlx::query("select state from provider where id = $1")
-        .bind(provider.as_str())
-        .fetch_optional(&mut *conn)
-        .await?
-        .ok_or(StoreError::NotFound("provider"))?;
-    if !row.parse::<ProviderState>("state")?.serves() {
-        return Err(StoreError::Precondition("the provider does not serve any more"));
-    }
-    put(conn, backend, None).await
 }
 
 /// Removes every backend whose address begins with `url`. There need not be any.

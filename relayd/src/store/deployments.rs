@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::Store;
 use super::error::StoreError;
+use super::providers::expect_serving;
 use super::row::Columns;
 use super::write::{Counter, bump, expect_version, json};
 use crate::domain::ProviderId;
@@ -101,6 +102,9 @@ pub(super) async fn insert(
     conn: &mut AnyConnection,
     new: &DeploymentRow,
 ) -> Result<(), StoreError> {
+    // Whoever ends that state holds this counter, so it lasts until this is written.
+    bump(conn, Counter::Providers).await?;
+    expect_serving(conn, &new.provider).await?;
     bump(conn, Counter::Deployments).await?;
     sqlx::query(
         "insert into deployment (id, provider, template, model, parameters, replicas, created_by,
@@ -164,10 +168,9 @@ pub(super) async fn remove(
     conn: &mut AnyConnection,
     id: &str,
     expected: Option<u64>,
-    even_if_used: bool,
 ) -> Result<(), StoreError> {
     bump(conn, Counter::Deployments).await?;
-    if !even_if_used && is_used(conn, id).await? {
+    if is_used(conn, id).await? {
         return Err(StoreError::Precondition(
             "a model's live revision or an open rollout runs on this deployment: move the model to another revision first",
         ));
@@ -177,6 +180,19 @@ pub(super) async fn remove(
         .fetch_optional(conn)
         .await?;
     expect_version("deployment", row.as_ref(), expected)
+}
+
+/// Removes every deployment of a provider, used or not.
+pub(super) async fn remove_of(
+    conn: &mut AnyConnection,
+    provider: &ProviderId,
+) -> Result<(), StoreError> {
+    bump(conn, Counter::Deployments).await?;
+    sqlx::query("delete from deployment where provider = $1")
+        .bind(provider.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Whether a revision runs on it that is live or takes part in a rollout.

@@ -398,12 +398,28 @@ pub(super) async fn edit(
     Ok(())
 }
 
+/// Refuses where a provider does not serve.
+pub(super) async fn expect_serving(
+    conn: &mut AnyConnection,
+    provider: &ProviderId,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("select state from provider where id = $1")
+        .bind(provider.as_str())
+        .fetch_optional(conn)
+        .await?
+        .ok_or(StoreError::NotFound("provider"))?;
+    if row.parse::<ProviderState>("state")?.serves() {
+        return Ok(());
+    }
+    Err(StoreError::Precondition("the provider does not serve any more"))
+}
+
 /// Writes how a provider has done over what was read of it.
 pub(super) async fn note(
     conn: &mut AnyConnection,
     id: &ProviderId,
-    before: Option<&str>,
-    after: &str,
+    (before, after): (Option<&str>, &str),
+    steps: bool,
 ) -> Result<(), StoreError> {
     let written = sqlx::query(
         "update provider set standing = $2 where id = $1 and ($3 = 0 or standing = $4)",
@@ -412,10 +428,13 @@ pub(super) async fn note(
     .bind(after)
     .bind(i64::from(before.is_some()))
     .bind(before.unwrap_or_default())
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
     if written.rows_affected() == 0 {
         return Err(StoreError::Precondition("the provider's record changed meanwhile"));
+    }
+    if steps {
+        bump(conn, Counter::Backends).await?;
     }
     Ok(())
 }

@@ -88,8 +88,10 @@ pub enum Change {
         before: Option<String>,
         /// The new text.
         after: String,
+        /// Whether its backends are taken in anew by every replica, because of it.
+        steps: bool,
     },
-    /// Something that a provider's agent shall run.
+    /// Something that a provider's agent shall run; refused where the provider does not serve.
     NewDeployment(DeploymentRow),
     /// What the first instance of it is; refused where it began as something else.
     BeginDeployment {
@@ -113,8 +115,12 @@ pub enum Change {
         id: String,
         /// The version read.
         expected: Option<u64>,
-        /// Even where a model is served by it.
-        even_if_used: bool,
+    },
+    /// Every deployment of a provider goes, even where a model is served by one. There need not be
+    /// any.
+    RemoveDeploymentsOf {
+        /// Whose.
+        provider: ProviderId,
     },
     /// A new invitation.
     NewInvitation(NewInvitation),
@@ -164,8 +170,9 @@ pub enum Change {
         /// How.
         edit: BackendEdit,
     },
-    /// A backend of a provider, as [`Change::PutBackend`]; refused where the provider does not
-    /// serve by then.
+    /// A backend of a provider. Of a known one intake, queue and weight stay, which are the
+    /// operator's. Refused where the provider does not serve by then, and where a backend of that
+    /// name is at another address.
     PutProvidedBackend {
         /// Whose.
         provider: ProviderId,
@@ -422,17 +429,16 @@ async fn apply(conn: &mut AnyConnection, change: &Change) -> Result<(), StoreErr
         Change::EditProvider { id, expected, edit } => {
             providers::edit(conn, id, *expected, edit).await
         }
-        Change::NoteStanding { id, before, after } => {
-            providers::note(conn, id, before.as_deref(), after).await
+        Change::NoteStanding { id, before, after, steps } => {
+            providers::note(conn, id, (before.as_deref(), after), *steps).await
         }
         Change::NewDeployment(new) => deployments::insert(conn, new).await,
         Change::BeginDeployment { id, began } => deployments::begin(conn, id, began).await,
         Change::ScaleDeployment { id, expected, replicas } => {
             deployments::scale(conn, id, *expected, *replicas).await
         }
-        Change::RemoveDeployment { id, expected, even_if_used } => {
-            deployments::remove(conn, id, *expected, *even_if_used).await
-        }
+        Change::RemoveDeployment { id, expected } => deployments::remove(conn, id, *expected).await,
+        Change::RemoveDeploymentsOf { provider } => deployments::remove_of(conn, provider).await,
         Change::NewInvitation(new) => providers::invite(conn, new).await,
         Change::WithdrawInvitation { id, expected, at_ms } => {
             providers::withdraw(conn, id, *expected, *at_ms).await

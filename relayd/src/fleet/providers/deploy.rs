@@ -119,7 +119,7 @@ impl Providers {
     ) -> Result<Deployment, Fault> {
         let known = self.deployment(id).await?;
         let row = self.0.store.provider(&known.row.provider).await?;
-        let change = Change::RemoveDeployment { id: id.to_owned(), expected, even_if_used: false };
+        let change = Change::RemoveDeployment { id: id.to_owned(), expected };
         self.0.store.write(vec![change], trail).await?;
         let text = format!("is to run {} no more", known.row.model);
         self.tell(EventKind::DeploymentChanged, Severity::Info, &row, &text);
@@ -209,20 +209,6 @@ impl Providers {
             self.tell(EventKind::DeploymentRefused, Severity::Warning, row, &text);
             self.changed();
         }
-    }
-
-    /// What takes a provider's deployments away.
-    pub(super) async fn no_deployments_of(
-        &self,
-        id: &ProviderId,
-    ) -> Result<Vec<Change>, StoreError> {
-        let all = self.0.store.deployments(Some(id)).await?;
-        let gone = |row: DeploymentRow| Change::RemoveDeployment {
-            id: row.id,
-            expected: None,
-            even_if_used: true,
-        };
-        Ok(all.into_iter().map(gone).collect())
     }
 
     fn with_live(&self, row: DeploymentRow) -> Deployment {

@@ -159,7 +159,9 @@ impl Providers {
                 record.step(step, now);
             }
             let (before, after) = (Some(row.standing.clone()), record.text());
-            let note = Change::NoteStanding { id: id.clone(), before, after };
+            // Every replica takes a new standing into its fleet.
+            let steps = step.is_some();
+            let note = Change::NoteStanding { id: id.clone(), before, after, steps };
             let (changes, trail) = match &step {
                 Some(Step { to: Standing::Suspended, reason, .. }) => {
                     let reason = by_policy(reason);
@@ -168,12 +170,7 @@ impl Providers {
                     changes.insert(1, note);
                     (changes, Some(suspension(&row, &reason)))
                 }
-                // Written anew, so that every replica takes its standing into its fleet.
-                Some(_) => {
-                    let backends = self.backends_of(&row).await?;
-                    (std::iter::once(note).chain(backends).collect(), None)
-                }
-                None => (vec![note], None),
+                _ => (vec![note], None),
             };
             match self.0.store.write(changes, trail).await {
                 // Another replica added something, or somebody decided: both shall count.

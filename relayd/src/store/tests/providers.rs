@@ -6,14 +6,15 @@ use super::fixture::Fixture;
 use super::on_both;
 use crate::domain::{ProviderId, ProviderState};
 use crate::store::{
-    BackendRow, BeganAs, Change, Counter, DeploymentRow, IntakeRow, NewInvitation, NewProvider,
-    Presented, ProviderEdit, Store, StoreError,
+    BackendEdit, BackendRow, BeganAs, Change, Counter, DeploymentRow, IntakeRow, NewInvitation,
+    NewProvider, Presented, ProviderEdit, Store, StoreError,
 };
 
 on_both! {
     deployments_are_written_found_scaled_and_removed,
     a_standing_is_written_over_what_was_read,
     backends_of_a_provider_stand_and_fall_with_its_state,
+    a_providers_backend_keeps_what_is_the_operators_and_takes_nobodys_name,
     evidence_is_written_while_it_is_examined,
 }
 
@@ -76,6 +77,10 @@ async fn deployments_are_written_found_scaled_and_removed(fixture: Fixture) {
     store.write(vec![invitation(), joins(ONE), joins(TWO)], None).await.unwrap();
     let before = store.counter(Counter::Deployments).await.unwrap();
     let rows = [deployment(1, ONE), deployment(2, TWO), deployment(3, ONE)];
+    let early = store.write(vec![Change::NewDeployment(rows[0].clone())], None).await.unwrap_err();
+    assert!(matches!(early, StoreError::Precondition(_)), "nobody approved it: {early:?}");
+    let approved = |id| becomes(id, ProviderState::Joining, ProviderState::Approved);
+    store.write(vec![approved(ONE), approved(TWO)], None).await.unwrap();
     for row in rows.iter().rev() {
         store.write(vec![Change::NewDeployment(row.clone())], None).await.unwrap();
     }
@@ -109,9 +114,8 @@ async fn deployments_are_written_found_scaled_and_removed(fixture: Fixture) {
     let begun = store.deployment(&rows[0].id).await.unwrap();
     assert_eq!((begun.began_as.unwrap().engine.as_str(), begun.version), ("llamacpp", 2));
 
-    let remove = |id: &str, expected| {
-        vec![Change::RemoveDeployment { id: id.to_owned(), expected, even_if_used: false }]
-    };
+    let remove =
+        |id: &str, expected| vec![Change::RemoveDeployment { id: id.to_owned(), expected }];
     let stale = store.write(remove(&rows[0].id, Some(1)), None).await.unwrap_err();
     assert_eq!(stale, StoreError::Version { noun: "deployment", expected: 1, found: 2 });
     store.write(remove(&rows[0].id, Some(2)), None).await.unwrap();
@@ -119,6 +123,12 @@ async fn deployments_are_written_found_scaled_and_removed(fixture: Fixture) {
     assert_eq!(store.deployments(None).await.unwrap(), [rows[2].clone()]);
     let gone = store.write(remove(&rows[0].id, None), None).await.unwrap_err();
     assert_eq!(gone, StoreError::NotFound("deployment"));
+    let all = |id| vec![Change::RemoveDeploymentsOf { provider: provider(id) }];
+    store.write(all(TWO), None).await.unwrap();
+    assert_eq!(store.deployments(None).await.unwrap(), [rows[2].clone()], "another one's");
+    store.write(all(ONE), None).await.unwrap();
+    store.write(all(ONE), None).await.unwrap();
+    assert_eq!(store.deployments(None).await.unwrap(), []);
     store.close().await;
 }
 
@@ -127,14 +137,20 @@ async fn a_standing_is_written_over_what_was_read(fixture: Fixture) {
     store.write(vec![invitation(), joins(ONE)], None).await.unwrap();
     let note = |before: Option<&str>, after: &str| {
         let (before, after) = (before.map(str::to_owned), after.to_owned());
-        vec![Change::NoteStanding { id: provider(ONE), before, after }]
+        vec![Change::NoteStanding { id: provider(ONE), before, after, steps: false }]
     };
+    let backends = store.counter(Counter::Backends).await.unwrap();
     store.write(note(Some(""), "{\"a\":1}"), None).await.unwrap();
     let late = store.write(note(Some(""), "{\"a\":2}"), None).await.unwrap_err();
     assert!(matches!(late, StoreError::Precondition(_)), "{late:?}");
     assert_eq!(store.provider(&provider(ONE)).await.unwrap().standing, "{\"a\":1}");
     store.write(note(None, ""), None).await.unwrap();
     assert_eq!(store.provider(&provider(ONE)).await.unwrap().standing, "");
+    assert_eq!(store.counter(Counter::Backends).await.unwrap(), backends);
+    let (before, after) = (None, "{\"a\":3}".to_owned());
+    let step = Change::NoteStanding { id: provider(ONE), before, after, steps: true };
+    store.write(vec![step], None).await.unwrap();
+    assert!(store.counter(Counter::Backends).await.unwrap() > backends, "the fleet hears of it");
     store.close().await;
 }
 
@@ -144,7 +160,11 @@ fn becomes(id: &str, from: ProviderState, to: ProviderState) -> Change {
 }
 
 fn served(of: &str, name: &str) -> Change {
-    let backend = BackendRow {
+    Change::PutProvidedBackend { provider: provider(of), backend: backend(of, name) }
+}
+
+fn backend(of: &str, name: &str) -> BackendRow {
+    BackendRow {
         id: format!("{of}.{name}").parse().unwrap(),
         url: format!("agent://{of}/{name}"),
         dialect: "openai".to_owned(),
@@ -157,8 +177,7 @@ fn served(of: &str, name: &str) -> Change {
         models: Vec::new(),
         deployment: String::new(),
         drain_until_ms: None,
-    };
-    Change::PutProvidedBackend { provider: provider(of), backend }
+    }
 }
 
 async fn backends_of_a_provider_stand_and_fall_with_its_state(fixture: Fixture) {
@@ -193,6 +212,38 @@ async fn backends_of_a_provider_stand_and_fall_with_its_state(fixture: Fixture) 
     let missed = store.write(absent(Some(1)), None).await.unwrap_err();
     assert_eq!(missed, StoreError::NotFound("backend"));
     assert_eq!(names(&store).await, left);
+    store.close().await;
+}
+
+async fn a_providers_backend_keeps_what_is_the_operators_and_takes_nobodys_name(fixture: Fixture) {
+    use ProviderState::{Approved, Joining};
+    let store = fixture.open().await;
+    store.write(vec![invitation(), joins(ONE), joins(TWO)], None).await.unwrap();
+    for id in [ONE, TWO] {
+        store.write(vec![becomes(id, Joining, Approved)], None).await.unwrap();
+    }
+    store.write(vec![served(ONE, "a")], None).await.unwrap();
+    let (id, expected) = (backend(ONE, "a").id, None);
+    let edits = [BackendEdit::Weight(7), BackendEdit::Intake(IntakeRow::Cordoned)];
+    let edits = edits.map(|edit| Change::EditBackend { id: id.clone(), expected, edit });
+    store.write(edits.to_vec(), None).await.unwrap();
+    // Written by somebody who read it before that.
+    let told = BackendRow { max_concurrency: 2, ..backend(ONE, "a") };
+    let write = Change::PutProvidedBackend { provider: provider(ONE), backend: told };
+    store.write(vec![write], None).await.unwrap();
+    let kept = store.backends().await.unwrap().remove(0).row;
+    assert_eq!((kept.weight, kept.intake), (7, IntakeRow::Cordoned));
+    assert_eq!((kept.max_concurrency, kept.queue), (2, 8));
+    // Another one's engine under the same name, written at the same moment.
+    let taken = BackendRow { id: id.clone(), ..backend(TWO, "a") };
+    let write = Change::PutProvidedBackend { provider: provider(TWO), backend: taken.clone() };
+    let refused = store.write(vec![write], None).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Precondition(_)), "{refused:?}");
+    assert_eq!(store.backends().await.unwrap().remove(0).row, kept);
+    // An operator may point a name elsewhere.
+    let moved = Change::PutBackend { backend: taken.clone(), expected: None };
+    store.write(vec![moved], None).await.unwrap();
+    assert_eq!(store.backends().await.unwrap().remove(0).row.url, taken.url);
     store.close().await;
 }
 
