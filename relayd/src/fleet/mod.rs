@@ -71,6 +71,15 @@ pub enum StateWord {
     Drained,
 }
 
+/// What a provider's agent says of one of its engines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineWord<'a> {
+    /// How loaded it is.
+    pub(crate) load: &'a EngineLoad,
+    /// Whether it takes no more requests.
+    pub(crate) withdrawn: bool,
+}
+
 /// The backends of this relayd. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fleet {
@@ -298,20 +307,21 @@ impl Fleet {
     }
 
     /// A provider's agent tells how loaded its engines are. It is believed only where it says that
-    /// they are busier than we know: routing adds what it says to what it counted itself, so that
-    /// nobody attracts requests by telling of an idle engine.
+    /// they are busier than we know, or take no more: routing adds what it says to what it counted
+    /// itself, so that nobody attracts requests by telling of an idle engine.
     pub(crate) fn engines_say<'a>(
         &self,
         provider: &ProviderId,
-        of: impl Fn(&str) -> Option<&'a EngineLoad>,
+        of: impl Fn(&str) -> Option<EngineWord<'a>>,
     ) {
         for backend in self.snapshot().backends() {
             let Some(agent) = backend.agent.as_ref().filter(|agent| agent.provider == *provider)
             else {
                 continue;
             };
-            if let Some(load) = of(&agent.engine) {
-                backend.runtime.engine_says(*load);
+            if let Some(word) = of(&agent.engine) {
+                backend.runtime.engine_says(*word.load);
+                backend.runtime.withdrawn(word.withdrawn);
             }
         }
     }

@@ -142,6 +142,8 @@ struct Inner {
     health_since: SystemTime,
     failed_probes: u32,
     probed_at: Option<SystemTime>,
+    /// Its agent says that it takes no more: it counts as down, however it answers.
+    withdrawn: bool,
     breaker: Breaker,
     busy_until: Option<Instant>,
     /// What the engine said of its own load, and when.
@@ -189,6 +191,7 @@ impl Runtime {
                 failed_probes: 0,
                 probed_at: None,
                 breaker: Breaker::new(),
+                withdrawn: false,
                 busy_until: None,
                 engine_load: None,
                 distance: None,
@@ -415,6 +418,12 @@ impl Runtime {
         let what = {
             let mut inner = self.lock();
             inner.probed_at = Some(SystemTime::now());
+            let probe = match probe {
+                Probe::Up | Probe::Loading if inner.withdrawn => {
+                    Probe::Down("its agent says that it takes no more requests".to_owned())
+                }
+                probe => probe,
+            };
             let health = match probe {
                 Probe::Up => {
                     inner.failed_probes = 0;
@@ -446,6 +455,22 @@ impl Runtime {
             }
         };
         self.notices.tell(FleetEvent { backend: self.id.clone(), what });
+    }
+
+    /// Its agent says whether it takes requests.
+    pub(crate) fn withdrawn(&self, withdrawn: bool) {
+        {
+            let mut inner = self.lock();
+            if inner.withdrawn == withdrawn {
+                return;
+            }
+            inner.withdrawn = withdrawn;
+            inner.failed_probes = PROBES_TO_DOWN;
+        }
+        match withdrawn {
+            true => self.probed(Probe::Up),
+            false => self.probe_soon.notify_one(),
+        }
     }
 
     /// The connection over which it is reached came or went.

@@ -173,6 +173,22 @@ fn three_failed_probes_are_down_and_one_success_is_up() {
     assert_eq!(a.state(), StateWord::Up, "only failures in a row count");
 }
 
+#[test]
+fn one_that_its_agent_withdraws_is_down_however_it_answers() {
+    let fleet = fleet(vec![spec("a")]);
+    let a = backend(&fleet, "a");
+    a.runtime.withdrawn(true);
+    let reason = "its agent says that it takes no more requests".to_owned();
+    assert_eq!(a.runtime.health(), Health::Down { reason }, "at once");
+    a.runtime.probed(Probe::Up);
+    a.runtime.probed(Probe::Loading);
+    assert_eq!((a.state(), a.runtime.fitness(now())), (StateWord::Down, Fitness::Unfit));
+    a.runtime.withdrawn(false);
+    assert_eq!(a.state(), StateWord::Down, "until it is asked");
+    a.runtime.probed(Probe::Up);
+    assert_eq!(a.state(), StateWord::Up);
+}
+
 #[tokio::test(start_paused = true)]
 async fn figures_are_what_happened() {
     let fleet = fleet(vec![spec("a")]);

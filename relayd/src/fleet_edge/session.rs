@@ -53,8 +53,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Least time between two looks, whatever an agent tells meanwhile: each reads the store.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
-/// Time between two examinations of a provider that still waits for its evidence.
+/// Time between two examinations of a provider that still waits for its evidence: the shortest, and
+/// the longest that it comes to while its engines leave something open.
 const EXAMINE_EVERY: Duration = Duration::from_secs(5);
+const EXAMINE_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
 
 /// Serves one provider until the connection ends, relayd stops, or a decision ends it.
 pub(super) async fn run(door: &Door, greeted: Greeted, stop: &CancellationToken) {
@@ -177,7 +179,7 @@ fn engine(state: &proto::EngineState) -> EngineReport {
 
 /// Examines a provider until its evidence is complete; then there is nothing more to do.
 async fn examine(providers: &Providers, id: &ProviderId, mut state: ProviderState) {
-    let mut measured = Measured::default();
+    let (mut measured, mut pause) = (Measured::default(), EXAMINE_EVERY);
     while matches!(state, ProviderState::Joining | ProviderState::Probing) {
         if let Err(error) = providers.examine(id, &mut measured).await {
             tracing::warn!(provider = %id, %error, "a provider could not be examined");
@@ -186,9 +188,12 @@ async fn examine(providers: &Providers, id: &ProviderId, mut state: ProviderStat
             Ok(provider) => provider.row.state,
             Err(_) => state,
         };
-        if state == ProviderState::Probing {
-            sleep(EXAMINE_EVERY).await;
-        }
+        sleep(pause).await;
+        // Without its engines a look costs nothing.
+        pause = match measured.is_whole() {
+            true => EXAMINE_EVERY,
+            false => (pause * 2).min(EXAMINE_AT_LEAST_EVERY),
+        };
     }
     pending().await
 }

@@ -46,6 +46,13 @@ impl Decision {
         }
     }
 
+    /// Whether it is made on what the provider says of itself. What only takes something from it
+    /// goes by its state: it cannot be put off by saying something else all the time.
+    #[must_use]
+    pub const fn is_of_a_version(self) -> bool {
+        matches!(self, Self::Approve)
+    }
+
     const fn told(self) -> (EventKind, Severity) {
         match self {
             Self::Approve => (EventKind::ProviderApproved, Severity::Info),
@@ -59,7 +66,7 @@ impl Decision {
 
 impl Providers {
     /// Decides about a provider: its state, its backends and the record of the decision change
-    /// together or not at all.
+    /// together or not at all. The version is looked at where [`Decision::is_of_a_version`].
     ///
     /// # Errors
     /// [`Code::NotFound`], [`Code::VersionConflict`]; [`Code::FailedPrecondition`] when its state
@@ -72,6 +79,8 @@ impl Providers {
         expected: Option<u64>,
         trail: Option<Trail>,
     ) -> Result<Provider, Fault> {
+        let expected = expected.filter(|_| decision.is_of_a_version());
+        let mut meanwhile = None;
         for _ in 0..TRIES {
             let row = self.0.store.provider(id).await?;
             if let Some(expected) = expected
@@ -86,11 +95,15 @@ impl Providers {
             let mut changes = self.decision(&row, decision, reason).await?;
             if decision == Decision::Approve {
                 let after = Record::read(&row.standing).forgiven().text();
-                changes.push(Change::NoteStanding { id: id.clone(), before: None, after });
+                let (id, before) = (id.clone(), None);
+                changes.push(Change::NoteStanding { id, before, after, steps: false });
             }
             match self.0.store.write(changes, trail.clone()).await {
                 // The decision is made on what is there now, unless the caller saw something else.
-                Err(StoreError::Version { .. }) if expected.is_none() => {}
+                Err(error @ StoreError::Version { .. }) if expected.is_none() => {
+                    meanwhile = Some(error);
+                }
+                Err(error @ StoreError::Precondition(_)) => meanwhile = Some(error),
                 written => {
                     written?;
                     self.decided(&row, decision, reason).await?;
@@ -98,7 +111,8 @@ impl Providers {
                 }
             }
         }
-        Err(Fault::new(Code::VersionConflict, "the provider keeps changing, try again"))
+        let keeps = || Fault::new(Code::VersionConflict, "the provider keeps changing, try again");
+        Err(meanwhile.map_or_else(keeps, Fault::from))
     }
 
     /// What a decision about a provider, as it was read, writes: its state and its backends.
@@ -111,15 +125,15 @@ impl Providers {
         let (id, to) = (&row.id, decision.leads_to());
         let edit =
             ProviderEdit::State { from: row.state, to, reason: reason.to_owned(), at_ms: now_ms() };
-        let mut changes =
-            vec![Change::EditProvider { id: id.clone(), expected: Some(row.version), edit }];
+        let expected = decision.is_of_a_version().then_some(row.version);
+        let mut changes = vec![Change::EditProvider { id: id.clone(), expected, edit }];
         if to.serves() {
             changes.extend(self.backends_of(row).await?);
         } else {
             changes.push(Change::RemoveBackendsUnder { url: AgentAddress::all_of(id) });
         }
         if to == ProviderState::Left {
-            changes.extend(self.no_deployments_of(id).await?);
+            changes.push(Change::RemoveDeploymentsOf { provider: id.clone() });
         }
         Ok(changes)
     }
@@ -145,34 +159,48 @@ impl Providers {
 
     /// The backends of a provider that serves: one for each engine with a model of the catalogue.
     pub(super) async fn backends_of(&self, row: &ProviderRow) -> Result<Vec<Change>, StoreError> {
-        let evidence = Evidence::read(&row.evidence);
         let existing = self.0.store.backends().await?;
-        let mut changes = Vec::new();
-        for offer in &row.presented.engines {
-            let found = evidence.engines.iter().find(|engine| engine.name == offer.name);
-            let Some(found) = found else { continue };
-            let served = found.models.iter();
-            let models: Vec<_> = served
-                .filter_map(|served| {
-                    let model = served.model.clone()?;
-                    Some(BackendModel { model, upstream: served.upstream.clone() })
-                })
-                .collect();
-            if models.is_empty() {
-                continue;
-            }
-            // It serves as what it was examined as, whatever it calls itself by now.
-            let examined = OfferRow {
-                kind: found.kind.clone(),
-                dialect: found.dialect.clone(),
-                ..offer.clone()
-            };
-            if let Some(backend) = backend(row, &examined, models, &existing) {
-                changes.push(Change::PutProvidedBackend { provider: row.id.clone(), backend });
-            }
-        }
-        Ok(changes)
+        let all = backends(row, &existing).into_iter();
+        Ok(all.map(|backend| provided(row, backend)).collect())
     }
+
+    /// The same, of those that are there: what an operator removed does not come back by itself.
+    pub(super) async fn known_backends_of(
+        &self,
+        row: &ProviderRow,
+    ) -> Result<Vec<Change>, StoreError> {
+        let existing = self.0.store.backends().await?;
+        let all = backends(row, &existing).into_iter();
+        let known = |backend: &BackendRow| existing.iter().any(|one| one.row.url == backend.url);
+        Ok(all.filter(known).map(|backend| provided(row, backend)).collect())
+    }
+}
+
+fn provided(row: &ProviderRow, backend: BackendRow) -> Change {
+    Change::PutProvidedBackend { provider: row.id.clone(), backend }
+}
+
+/// What a provider's examined engines are as backends, by what it says of them now.
+fn backends(row: &ProviderRow, existing: &[Versioned<BackendRow>]) -> Vec<BackendRow> {
+    let evidence = Evidence::read(&row.evidence);
+    let backend_of = |offer: &OfferRow| {
+        let found = evidence.engines.iter().find(|engine| engine.name == offer.name)?;
+        let models: Vec<_> = found
+            .sold()
+            .map(|(model, upstream)| BackendModel {
+                model: model.clone(),
+                upstream: upstream.to_owned(),
+            })
+            .collect();
+        if models.is_empty() {
+            return None;
+        }
+        // It serves as what it was examined as, whatever it calls itself by now.
+        let examined =
+            OfferRow { kind: found.kind.clone(), dialect: found.dialect.clone(), ..offer.clone() };
+        backend(row, &examined, models, existing)
+    };
+    row.presented.engines.iter().filter_map(backend_of).collect()
 }
 
 /// The backend of a provider's engine; none where every name for it is another backend's.

@@ -69,8 +69,10 @@ pub struct IdentityEvidence {
     pub passed: u32,
     /// How many said nothing about the model.
     pub unsure: u32,
-    /// Questions that it did not answer, where too few answers came for that.
+    /// Questions that it did not answer at the last look, where too few answers came for that.
     pub unanswered: u32,
+    /// Answers that are still wanted before anything can be said.
+    pub open: u32,
     /// How much of the words agreed, in the mean, in thousandths.
     pub agreement_milli: u32,
     /// Largest mean difference of likelihoods in one answer, in thousandths of a nat; none where
@@ -133,6 +135,13 @@ pub struct Benchmark {
     pub ttft_max_ms: u32,
     /// Answer tokens over the whole time, in thousandths a second.
     pub tokens_per_ks: u64,
+}
+
+impl EngineEvidence {
+    /// The models that can be sold, with the engine's names of them.
+    pub(super) fn sold(&self) -> impl Iterator<Item = (&ModelName, &str)> {
+        self.models.iter().filter_map(|one| Some((one.model.as_ref()?, one.upstream.as_str())))
+    }
 }
 
 impl Evidence {

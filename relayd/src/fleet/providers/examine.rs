@@ -6,13 +6,15 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::greet::{MODELS_MAX, is_model_name};
+use super::identity::Comparison;
 use super::{
-    Benchmark, EngineEvidence, Evidence, IdentityEvidence, IdentityState, ModelEvidence, Providers,
-    now_ms, state_change,
+    Benchmark, EngineEvidence, Evidence, IdentityEvidence, ModelEvidence, Providers, now_ms,
+    state_change,
 };
 use crate::catalogue::CatalogueSnapshot;
 use crate::domain::{Mode, ModelName, ProviderId, ProviderState};
@@ -27,10 +29,11 @@ use crate::wire::{Stamp, Surface, Translator};
 
 /// The whole examination ends in this time, whatever an engine does: measuring, then comparing,
 /// then trying long prompts. What one of them does not use is the next one's, and what a slow engine
-/// has done need not be done again at the next look.
+/// has done need not be done again at the next look. Each round of measuring fits into its time, and
+/// into that of comparing fits a question to both sides, so that each look gets further.
 const EXAMINATION: Duration = Duration::from_secs(30);
-const MEASURED_BY: Duration = Duration::from_secs(18);
-const COMPARED_BY: Duration = Duration::from_secs(25);
+const MEASURED_BY: Duration = Duration::from_secs(22);
+const COMPARED_BY: Duration = Duration::from_secs(26);
 
 /// Time for one request of it.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -64,6 +67,16 @@ struct Seen {
     found: EngineEvidence,
     /// The context that it declares for the model that it was measured with.
     declared: Option<u64>,
+    /// How far its models are compared.
+    compared: Vec<Comparison>,
+}
+
+impl Measured {
+    /// Whether its engines need not be asked anything more.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
 }
 
 /// What one request of the examination showed.
@@ -162,6 +175,7 @@ impl Providers {
         let backends = self.0.store.backends().await?;
         let catalogue = self.0.catalogue.snapshot();
         let began = Instant::now();
+        let turn = &Semaphore::new(1);
         let each = offers.iter().map(|offer| {
             let engine = self.engine(id, offer);
             let named = |upstream: &str| sold_as(&catalogue, &backends, upstream);
@@ -170,7 +184,7 @@ impl Providers {
                 let mut seen = known.unwrap_or_else(|| Seen::of(offer));
                 if let Some(engine) = engine {
                     let places = offer.max_concurrency.max(1);
-                    self.see((&engine, places), named, &mut seen, began).await;
+                    self.see((&engine, places), named, &mut seen, (turn, began)).await;
                 }
                 (offer.clone(), seen)
             }
@@ -185,25 +199,23 @@ impl Providers {
         (engine, places): (&Engine, u32),
         named: impl Fn(&str) -> Option<ModelName>,
         seen: &mut Seen,
-        began: Instant,
+        (turn, began): (&Semaphore, Instant),
     ) {
         if !seen.is_measured() {
             let looking = look((engine, places), named, seen);
             let _ = timeout_at(began + MEASURED_BY, looking).await;
         }
-        let Seen { found, declared } = seen;
-        let sold: Vec<_> = found
-            .models
-            .iter()
-            .filter_map(|served| Some((served.model.clone()?, served.upstream.clone())))
-            .collect();
-        let Some((model, upstream)) = sold.first().cloned() else { return };
-        let said = |one: &IdentityEvidence| one.state != IdentityState::NotOffered;
-        if found.identity.is_empty() || !found.identity.iter().all(said) {
-            found.identity = self.identify((engine, places), sold, began + COMPARED_BY).await;
+        seen.list();
+        let Seen { found, declared, compared } = seen;
+        self.identify((engine, places), compared, turn, began + COMPARED_BY).await;
+        found.identity = compared.iter().map(Comparison::evidence).collect();
+        let Some((model, upstream)) = found.sold().next() else { return };
+        let known = found.context.as_ref();
+        if known.is_none_or(|known| known.upstream != upstream || !known.reason.is_empty()) {
+            let until = began + EXAMINATION;
+            let context = self.stretch(engine, (model, upstream), *declared, until).await;
+            found.context = Some(context);
         }
-        let of = (&model, upstream.as_str());
-        found.context = Some(self.stretch(engine, of, *declared, began + EXAMINATION).await);
     }
 
     /// An engine behind the provider's connection.
@@ -245,12 +257,22 @@ impl Seen {
             state: "down".to_owned(),
             ..EngineEvidence::default()
         };
-        Self { found, declared: None }
+        Self { found, declared: None, compared: Vec::new() }
+    }
+
+    /// Has each model that would be sold compared; what is known of one that was listed before stays.
+    fn list(&mut self) {
+        let mut before = std::mem::take(&mut self.compared);
+        let each = self.found.sold().map(|(model, upstream)| {
+            let known = before.iter().position(|one| one.is_of(model, upstream));
+            known.map_or_else(|| Comparison::new(model, upstream), |at| before.swap_remove(at))
+        });
+        self.compared = each.collect();
     }
 
     /// Whether it is up and was measured to the end.
     fn is_measured(&self) -> bool {
-        let Self { found, .. } = self;
+        let found = &self.found;
         found.state == UP
             && found.benchmarks.len() == ROUNDS.len()
             && found.benchmarks.iter().all(|run| run.failed == 0)
@@ -265,7 +287,7 @@ async fn look(
     named: impl Fn(&str) -> Option<ModelName>,
     seen: &mut Seen,
 ) {
-    let Seen { found, declared } = seen;
+    let Seen { found, declared, .. } = seen;
     found.state = match engine.probe().await {
         Probe::Up => UP,
         Probe::Loading => "loading",
@@ -402,10 +424,12 @@ fn missing(engines: &[EngineEvidence], lack: impl Fn(&ModelName) -> Option<Strin
         } else if engine.benchmarks.iter().any(|run| run.failed > 0) {
             missing.push(format!("engine {name} failed requests of its examination"));
         }
-        let silent = engine.identity.iter().filter(|found| found.unanswered > 0);
-        missing.extend(silent.map(|found| {
-            let IdentityEvidence { upstream, unanswered, .. } = found;
-            format!("engine {name} left {unanswered} questions to {upstream} unanswered")
+        let open = engine.identity.iter().filter(|found| found.open > 0);
+        missing.extend(open.map(|IdentityEvidence { upstream, unanswered, open, .. }| {
+            match unanswered {
+                0 => format!("engine {name} has {open} questions to {upstream} to answer yet"),
+                silent => format!("engine {name} left {silent} questions to {upstream} unanswered"),
+            }
         }));
     }
     missing
@@ -460,9 +484,13 @@ mod tests {
         assert_eq!(missing(std::slice::from_ref(&failing), |_| None), told);
         failing.benchmarks[1].failed = 0;
         let upstream = "m".to_owned();
-        let silent = IdentityEvidence { upstream, unanswered: 4, ..IdentityEvidence::default() };
-        failing.identity = vec![IdentityEvidence::default(), silent];
-        let told = ["engine a left 4 questions to m unanswered"];
+        let open = IdentityEvidence { upstream, open: 2, ..IdentityEvidence::default() };
+        let silent = IdentityEvidence { unanswered: 4, ..open.clone() };
+        failing.identity = vec![IdentityEvidence::default(), silent, open];
+        let told = [
+            "engine a left 4 questions to m unanswered",
+            "engine a has 2 questions to m to answer yet",
+        ];
         assert_eq!(missing(&[failing], |_| None), told);
     }
 }

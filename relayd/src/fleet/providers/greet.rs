@@ -2,8 +2,10 @@
 //! good.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
-use super::{Providers, now_ms, state_change};
+use super::callers::GREETINGS;
+use super::{Evidence, Providers, now_ms, state_change};
 use crate::domain::{DeclaredGpu, PayoutAddress, ProviderId, ProviderState};
 use crate::engines::{Dialect, EngineKind, is_engine_name};
 use crate::events::{EventKind, Severity};
@@ -95,7 +97,13 @@ impl Providers {
         let presented = presented(&greeting)?;
         let store = &self.0.store;
         match store.provider(&greeting.id).await {
-            Ok(row) => self.again(row, presented).await,
+            Ok(row) if self.0.callers.may(&row.id, Instant::now()) => {
+                self.again(row, presented).await
+            }
+            Ok(_) => {
+                let message = format!("this key greets more than {GREETINGS} times a minute, wait");
+                Err(Refusal::new(RefusalKind::Unavailable, message))
+            }
             Err(StoreError::NotFound(_)) => {
                 self.join(&greeting, presented).await?;
                 let row = store.provider(&greeting.id).await?;
@@ -132,12 +140,22 @@ impl Providers {
                 let reason = "it offers something else now";
                 changes.push(state_change(&row, ProviderState::Probing, reason));
             }
+            if offers_differ && row.state.serves() {
+                let after = ProviderRow { presented: said.clone(), ..row.clone() };
+                changes.extend(self.known_backends_of(&after).await?);
+            }
             match self.0.store.write(changes, None).await {
-                Err(StoreError::Version { .. }) => row = self.0.store.provider(&id).await?,
+                // Changed meanwhile, or suspended.
+                Err(StoreError::Version { .. } | StoreError::Precondition(_)) => {
+                    row = self.0.store.provider(&id).await?;
+                }
                 written => {
                     written?;
                     self.tell_differences(&row, &said);
                     self.changed();
+                    if row.state.serves() {
+                        self.0.catalogue.reload().await?;
+                    }
                     return Ok(self.0.store.provider(&id).await?);
                 }
             }
@@ -158,18 +176,27 @@ impl Providers {
         if !row.state.serves() {
             return;
         }
+        let before = |name: &str| row.presented.engines.iter().find(|before| before.name == name);
+        let evidence = Evidence::read(&row.evidence);
+        let examined = |name: &str| evidence.engines.iter().any(|engine| engine.name == name);
+        let what = |offer: &OfferRow| format!("{} over {}", offer.kind, offer.dialect);
         for offer in &said.engines {
-            let before = row.presented.engines.iter().find(|before| before.name == offer.name);
-            let what = |offer: &OfferRow| format!("{} over {}", offer.kind, offer.dialect);
-            match before {
-                None => warn(format!("offers engine {}, which was not examined", offer.name)),
+            let name = &offer.name;
+            match before(name) {
+                None if examined(name) => warn(format!("offers engine {name} again")),
+                None => warn(format!("offers engine {name}, which was not examined")),
                 Some(before) if what(before) != what(offer) => warn(format!(
-                    "says that engine {} is {} now and no longer {}; it is asked as it was examined",
-                    offer.name,
+                    "says that engine {name} is {} now and no longer {}; it is asked as it was examined",
                     what(offer),
                     what(before)
                 )),
                 Some(_) => {}
+            }
+        }
+        for gone in &row.presented.engines {
+            let name = &gone.name;
+            if said.engines.iter().all(|offer| offer.name != *name) {
+                warn(format!("offers engine {name} no more"));
             }
         }
     }

@@ -1,14 +1,16 @@
 //! The backends of a provider's instances, as they follow from what is wanted and what its agent
 //! tells. Pure: rows and reports in, changes out.
 //!
-//! There is one for each instance that was up once, until it goes. Where an instance is gone and
-//! wanted still, as when its agent starts anew, its backend waits for the one that takes its place
-//! and gets what an operator had set. What an instance is and speaks decides how it is asked and
+//! There is one for each instance that was up once, until it goes. Where an instance is gone or out of
+//! service and wanted still, as when its agent starts anew, its backend waits for it, or for the one
+//! that takes its place and gets what an operator had set. So does that of an engine that was examined
+//! and is not offered at the moment: nobody gets rid of a cordon by leaving for a while. What an instance is and speaks decides how it is asked and
 //! whether it is asked hidden questions: the first one of a deployment says it for all of them, and
 //! an agent that says otherwise later is not believed.
 
 use std::collections::BTreeSet;
 
+use super::Evidence;
 use super::canary::is_comparable;
 use super::decide::backend;
 use super::live::EngineReport;
@@ -18,9 +20,8 @@ use crate::store::{
     BackendModel, BackendRow, BeganAs, Change, DeploymentRow, OfferRow, ProviderRow, Versioned,
 };
 
-/// Words of an agent's engines.
+/// The agent's word for an engine that answers.
 const UP: &str = "up";
-const DRAINING: &str = "draining";
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub(super) struct Settled {
 /// What there is to go by.
 struct Known<'a> {
     row: &'a ProviderRow,
+    /// The engines that were examined.
+    examined: BTreeSet<String>,
     engines: &'a [EngineReport],
     existing: &'a [Versioned<BackendRow>],
 }
@@ -50,7 +53,9 @@ pub(super) fn settle(
     existing: &[Versioned<BackendRow>],
     named: impl Fn(&DeploymentRow) -> Option<ModelName>,
 ) -> Settled {
-    let known = Known { row, engines, existing };
+    let evidence = Evidence::read(&row.evidence);
+    let examined = evidence.engines.into_iter().map(|engine| engine.name).collect();
+    let known = Known { row, examined, engines, existing };
     let (mut settled, mut kept) = (Settled::default(), BTreeSet::new());
     for deployment in wanted {
         if let Some(model) = named(deployment) {
@@ -60,8 +65,8 @@ pub(super) fn settle(
     let gone = existing.iter().map(|known| &known.row).filter(|backend| {
         let address = backend.url.parse::<AgentAddress>();
         address.is_ok_and(|at| {
-            let offered = row.presented.engines.iter().any(|offer| offer.name == at.engine);
-            at.provider == row.id && !offered && !kept.contains(&backend.url)
+            let stays = backend.deployment.is_empty() && known.is_its_own(&at.engine);
+            at.provider == row.id && !stays && !kept.contains(&backend.url)
         })
     });
     let gone = gone.map(|gone| Change::RemoveBackend { id: gone.id.clone(), expected: None });
@@ -81,15 +86,16 @@ impl Known<'_> {
         kept: &mut BTreeSet<String>,
     ) {
         let most = usize::try_from(deployment.replicas).unwrap_or(usize::MAX);
-        let theirs = self.engines.iter().filter(|engine| {
-            engine.deployment == deployment.id && engine.state != DRAINING && self.is_sound(engine)
-        });
+        let theirs = |engine: &&EngineReport| {
+            engine.deployment == deployment.id && !engine.is_withdrawn() && self.is_sound(engine)
+        };
+        // One that drains or has no places is as good as gone, and may come back.
         let mut gone = self.existing.iter().map(|known| &known.row).filter(|known| {
             known.deployment == deployment.id
-                && self.engines.iter().all(|engine| !is(known, engine))
+                && !self.engines.iter().filter(theirs).any(|engine| is(known, engine))
         });
         let (mut standing, mut began) = (0, deployment.began_as.clone());
-        for engine in theirs.take(most) {
+        for engine in self.engines.iter().filter(theirs).take(most) {
             let known =
                 self.existing.iter().map(|known| &known.row).find(|known| is(known, engine));
             let told = BeganAs { engine: engine.kind.clone(), dialect: engine.dialect.clone() };
@@ -143,8 +149,13 @@ impl Known<'_> {
         let known = kind.is_ok_and(|kind| kind != EngineKind::Commercial)
             && engine.dialect.parse::<Dialect>().is_ok();
         let fits = (1..=super::super::CONCURRENCY_MAX).contains(&engine.max_concurrency);
-        let taken = self.row.presented.engines.iter().any(|offer| offer.name == engine.name);
-        known && fits && !taken && is_engine_name(&engine.name)
+        known && fits && !self.is_its_own(&engine.name) && is_engine_name(&engine.name)
+    }
+
+    /// Whether an engine of that name is one that the provider offers or was examined with.
+    fn is_its_own(&self, name: &str) -> bool {
+        self.row.presented.engines.iter().any(|offer| offer.name == name)
+            || self.examined.contains(name)
     }
 }
 

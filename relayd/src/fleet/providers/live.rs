@@ -11,8 +11,12 @@ use super::{Providers, now_ms};
 use crate::domain::{HostReport, ProviderId};
 use crate::engines::{EngineLoad, Filled, Uplink};
 use crate::events::{EventKind, Severity};
+use crate::fleet::EngineWord;
 use crate::hosts::Heard;
 use crate::store::ProviderRow;
+
+/// The agent's word for an instance that is about to go.
+const DRAINING: &str = "draining";
 
 /// How one local engine is, by the agent's word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,9 +237,12 @@ impl Session {
     /// Takes what the agent reports.
     pub fn heard(&self, report: Report) {
         let engine = |name: &str| report.engines.iter().find(|engine| engine.name == name);
-        let load = |name: &str| engine(name).map(|engine| &engine.load);
+        let word = |name: &str| {
+            let engine = engine(name)?;
+            Some(EngineWord { load: &engine.load, withdrawn: engine.is_withdrawn() })
+        };
         if !self.token.is_cancelled() {
-            self.providers.0.fleet.engines_say(&self.row.id, load);
+            self.providers.0.fleet.engines_say(&self.row.id, word);
         }
         let differs = {
             let mut all = self.providers.live();
@@ -266,10 +273,21 @@ impl Session {
     }
 }
 
+impl EngineReport {
+    /// Whether it is an instance that is about to go or has no places: nothing is to be sent to it,
+    /// although it may answer still.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        !self.deployment.is_empty() && (self.state == DRAINING || self.max_concurrency == 0)
+    }
+}
+
 /// What of an agent's instances decides about backends.
-fn instances(engines: &[EngineReport]) -> impl Iterator<Item = (&str, &str, &[String])> {
+fn instances(engines: &[EngineReport]) -> impl Iterator<Item = (&str, &str, u32, &[String])> {
     let ours = engines.iter().filter(|engine| !engine.deployment.is_empty());
-    ours.map(|engine| (engine.name.as_str(), engine.state.as_str(), engine.models.as_slice()))
+    ours.map(|engine| {
+        let EngineReport { name, state, max_concurrency, models, .. } = engine;
+        (name.as_str(), state.as_str(), *max_concurrency, models.as_slice())
+    })
 }
 
 /// What of its deployments decides about orders.

@@ -9,6 +9,7 @@
 //! together with the backends that it makes or removes, and tells an event; a provider that was
 //! not examined is never approved; a decision against a provider ends its sessions.
 
+mod callers;
 mod canary;
 mod conduct;
 mod context;
@@ -30,6 +31,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use canary::{Answer, Likeness, Question, Sending, Token, Unanswered, Verdict, ask};
@@ -62,6 +64,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two rankings of every provider: what other replicas saw counts here as well.
 const RANK_LOOKS: u32 = 3;
 
+/// Questions of examinations that the operator's own engines are asked at once: who is not approved
+/// yet must not crowd out customers.
+const REFERENCES: usize = 4;
+
 /// How providers are watched.
 #[derive(Clone, Debug, Default)]
 pub struct Watching {
@@ -83,6 +89,9 @@ struct Inner {
     tokenizers: Tokenizers,
     events: Events,
     watching: Watching,
+    callers: callers::Callers,
+    /// Places for the questions of examinations to the operator's own engines.
+    references: Semaphore,
     /// The answers that each gave lately.
     remembered: Mutex<HashMap<ProviderId, conduct::Remembered>>,
     live: Mutex<HashMap<ProviderId, live::Live>>,
@@ -126,6 +135,8 @@ impl Providers {
             tokenizers,
             events,
             watching,
+            callers: callers::Callers::default(),
+            references: Semaphore::new(REFERENCES),
             remembered: Mutex::default(),
             live,
             changed,

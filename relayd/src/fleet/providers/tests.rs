@@ -1,10 +1,11 @@
 //! Providers over a real store: what an agent says later changes nothing that a person decided by,
-//! and what several replicas do at once comes out as if one had done it.
+//! and what two replicas do at once comes out as if one had done it.
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
+use super::callers::GREETINGS;
 use super::conduct::Finding;
 use super::*;
 use crate::domain::{BackendId, DeclaredGpu};
@@ -15,13 +16,14 @@ use crate::store::{
     BackendEdit, BackendModel, BackendRow, DeploymentRow, IntakeRow, OfferRow, StoreOptions,
 };
 
-struct World {
-    providers: Providers,
+pub(super) struct World {
+    pub(super) providers: Providers,
     store: Store,
     events: Events,
     /// What was told so far.
     told: Mutex<(Subscription, Vec<String>)>,
     token: String,
+    replica: Box<dyn Fn(&Store, &Events) -> Providers>,
     _folder: TempDir,
 }
 
@@ -56,7 +58,7 @@ fn evidence(kind: &str, missing: &[&str]) -> Evidence {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = StoreOptions::sqlite(folder.path().join("relay.db"));
         let store = Store::open(&options).await.unwrap();
@@ -74,32 +76,48 @@ impl World {
             actor: "test".to_owned(),
         };
         let token = identity.invite(request, None).await.unwrap().token.expose().to_owned();
-        let providers = Providers::new(
-            store.clone(),
-            identity,
-            catalogue,
-            Fleet::new(),
-            Tokenizers::default(),
-            events.clone(),
-            Watching::default(),
-        );
-        Self { providers, store, events, told, token, _folder: folder }
+        let replica = move |store: &Store, events: &Events| {
+            Providers::new(
+                store.clone(),
+                identity.clone(),
+                catalogue.clone(),
+                Fleet::new(),
+                Tokenizers::default(),
+                events.clone(),
+                Watching::default(),
+            )
+        };
+        let providers = replica(&store, &events);
+        Self { providers, store, events, told, token, replica: Box::new(replica), _folder: folder }
+    }
+
+    /// Another relayd over the same database.
+    fn replica(&self) -> Providers {
+        (self.replica)(&self.store, &self.events)
     }
 
     /// The agent dials in and offers an engine of that kind.
     async fn greets(&self, kind: &str, gpus: Vec<DeclaredGpu>) -> ProviderRow {
-        let greeting = Greeting {
+        let greeting = Greeting { gpus, ..self.greeting(vec![offer(kind)]) };
+        self.providers.greet(greeting).await.unwrap()
+    }
+
+    async fn greets_with(&self, engines: Vec<OfferRow>) {
+        self.providers.greet(self.greeting(engines)).await.unwrap();
+    }
+
+    fn greeting(&self, engines: Vec<OfferRow>) -> Greeting {
+        Greeting {
             id: id(),
             public_key: vec![1; 32],
             name: "host".to_owned(),
             payout_address: format!("0x{}", "0".repeat(40)),
             agent_version: "1".to_owned(),
             join_token: self.token.clone(),
-            engines: vec![offer(kind)],
-            gpus,
+            engines,
+            gpus: Vec::new(),
             address: "127.0.0.1".to_owned(),
-        };
-        self.providers.greet(greeting).await.unwrap()
+        }
     }
 
     async fn row(&self) -> ProviderRow {
@@ -277,12 +295,13 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn an_instance_is_what_its_deployment_began_as() {
-    let world = World::new().await;
-    world.approved("llamacpp").await;
-    let deployment = DeploymentRow {
-        id: "dep_0000000000000001".to_owned(),
+fn deployment_id() -> String {
+    "dep_0000000000000001".to_owned()
+}
+
+fn deployment() -> DeploymentRow {
+    DeploymentRow {
+        id: deployment_id(),
         provider: id(),
         template: "llama".to_owned(),
         model: "m".to_owned(),
@@ -292,8 +311,14 @@ async fn an_instance_is_what_its_deployment_began_as() {
         created_ms: 1,
         began_as: None,
         version: 1,
-    };
-    world.store.write(vec![Change::NewDeployment(deployment)], None).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_what_its_deployment_began_as() {
+    let world = World::new().await;
+    world.approved("llamacpp").await;
+    world.store.write(vec![Change::NewDeployment(deployment())], None).await.unwrap();
     let session = session(&world).await;
     let pair = |name: &str| (name.to_owned(), "llamacpp".to_owned());
     assert_eq!(world.runs(&session, &[instance("a", "llamacpp")]).await, [pair("a")]);
@@ -319,9 +344,134 @@ async fn an_instance_is_what_its_deployment_began_as() {
     let heir = known.iter().find(|row| !row.deployment.is_empty()).unwrap();
     assert_eq!(heir.intake, IntakeRow::Cordoned);
     assert_eq!(heir.models, [BackendModel { model: "m".parse().unwrap(), upstream: "m".into() }]);
-    // One that takes itself out of service comes back as what it was, or not at all.
+    // One that takes itself out of service comes back as what it was, or not at all; what an operator
+    // set stays all the while.
     let broken = EngineReport { max_concurrency: 0, ..instance("d", "llamacpp") };
-    assert_eq!(world.runs(&session, &[broken]).await, []);
-    assert_eq!(world.runs(&session, &[instance("d", "unknown")]).await, []);
-    assert_eq!(world.runs(&session, &[instance("d", "llamacpp")]).await, [pair("d")]);
+    let leaving = EngineReport { state: "draining".to_owned(), ..instance("d", "llamacpp") };
+    for report in [broken, leaving, instance("d", "unknown"), instance("d", "llamacpp")] {
+        assert_eq!(world.runs(&session, std::slice::from_ref(&report)).await, [pair("d")]);
+        let known = world.backends().await;
+        let known = known.iter().find(|row| !row.deployment.is_empty()).unwrap();
+        assert_eq!(known.intake, IntakeRow::Cordoned, "{report:?}");
+        assert_eq!(report.is_withdrawn(), report.max_concurrency == 0 || report.state != "up");
+    }
+    // Scaled down, the one that drains is not waited for.
+    let both = [instance("d", "llamacpp"), instance("e", "llamacpp")];
+    assert_eq!(world.runs(&session, &both).await, [pair("d"), pair("e")]);
+    let scale = Change::ScaleDeployment { id: deployment_id(), expected: None, replicas: 1 };
+    world.store.write(vec![scale], None).await.unwrap();
+    let leaving = EngineReport { state: "draining".to_owned(), ..instance("d", "llamacpp") };
+    assert_eq!(world.runs(&session, &[leaving, both[1].clone()]).await, [pair("e")]);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_left_out_for_a_while_keeps_what_an_operator_set() {
+    let world = World::new().await;
+    world.approved("llamacpp").await;
+    let id = world.backends().await[0].id.clone();
+    for edit in [BackendEdit::Intake(IntakeRow::Cordoned), BackendEdit::Weight(3)] {
+        let edit = Change::EditBackend { id: id.clone(), expected: None, edit };
+        world.store.write(vec![edit], None).await.unwrap();
+    }
+    let session = session(&world).await;
+    let other = OfferRow { name: "two".to_owned(), ..offer("llamacpp") };
+    world.greets_with(vec![other]).await;
+    assert_eq!(world.told("offers engine one no more").await, 1);
+    assert_eq!(world.told("offers engine two, which was not examined").await, 1);
+    // An instance does not take its name.
+    world.store.write(vec![Change::NewDeployment(deployment())], None).await.unwrap();
+    assert_eq!(world.runs(&session, &[instance("one", "llamacpp")]).await, []);
+    let fewer = OfferRow { max_concurrency: 2, ..offer("llamacpp") };
+    world.greets_with(vec![fewer.clone()]).await;
+    assert_eq!(world.told("offers engine one again").await, 1);
+    let all = world.backends().await;
+    assert_eq!((all.len(), all[0].intake, all[0].weight), (1, IntakeRow::Cordoned, 3));
+    assert_eq!(all[0].max_concurrency, 2, "what it says of itself is followed");
+    // One that an operator removed stays away.
+    let gone = Change::RemoveBackend { id, expected: None };
+    world.store.write(vec![gone], None).await.unwrap();
+    world.greets_with(vec![OfferRow { max_concurrency: 1, ..fewer }]).await;
+    assert!(world.backends().await.is_empty());
+}
+
+#[tokio::test]
+async fn who_says_something_else_all_the_time_is_suspended_all_the_same() {
+    let world = World::new().await;
+    let seen = world.approved("llamacpp").await;
+    world.greets("vllm", Vec::new()).await;
+    // What a person saw is not there any more: that stops an approval, and nothing else.
+    let suspend = async |decision| {
+        world.providers.decide(&id(), decision, "so", Some(seen.version), None).await
+    };
+    suspend(Decision::Suspend).await.unwrap();
+    assert!(world.backends().await.is_empty());
+    let fault = suspend(Decision::Approve).await.unwrap_err();
+    assert_eq!(fault.code, crate::domain::Code::VersionConflict);
+    suspend(Decision::Reject).await.unwrap();
+    suspend(Decision::Remove).await.unwrap();
+    let fault = suspend(Decision::Suspend).await.unwrap_err();
+    assert_eq!(fault.code, crate::domain::Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn two_replicas_that_decide_greet_and_judge_at_once_come_out_as_one() {
+    let world = World::new().await;
+    for round in 0..8 {
+        let row = match round {
+            0 => world.approved("llamacpp").await,
+            _ => {
+                world.decide(Decision::Approve).await.unwrap();
+                world.row().await
+            }
+        };
+        let other = world.replica();
+        let lie = Finding { dimension: Dimension::Honesty, wrong: Some("lied".to_owned()) };
+        let lies = vec![lie; 8];
+        // Both judge what they saw, a person limits and suspends, and it says something else of
+        // itself meanwhile.
+        let offers = OfferRow { max_concurrency: 5 + round, ..offer("llamacpp") };
+        let limits = ProviderLimits { max_concurrency: Some(3), ..ProviderLimits::default() };
+        let id = id();
+        let (one, two, said, limited, suspended) = tokio::join!(
+            world.providers.found(&id, &lies),
+            other.found(&id, &lies),
+            other.greet(world.greeting(vec![offers])),
+            world.providers.limit(&id, limits, None, None),
+            other.decide(&id, Decision::Suspend, "so", Some(row.version), None),
+        );
+        (one.unwrap(), two.unwrap(), said.unwrap());
+        limited.map(drop).or_else(|fault| expected(&fault)).unwrap();
+        suspended.map(drop).or_else(|fault| expected(&fault)).unwrap();
+        let after = world.row().await;
+        assert_eq!(after.state, ProviderState::Suspended, "round {round}");
+        assert!(world.backends().await.is_empty(), "round {round}");
+        assert!(Record::read(&after.standing).reputation.honesty.bad > 7.9, "round {round}");
+        assert_eq!(after.presented.engines[0].max_concurrency, 5 + round);
+    }
+    assert_eq!(world.told("is suspended").await, 8, "once each");
+}
+
+/// The other one was first.
+fn expected(fault: &Fault) -> Result<(), String> {
+    match fault.code {
+        crate::domain::Code::FailedPrecondition => Ok(()),
+        code => Err(format!("{code:?}: {fault}")),
+    }
+}
+
+#[tokio::test]
+async fn a_key_greets_so_often_a_minute() {
+    let world = World::new().await;
+    let mut refused = None;
+    for number in 1..=GREETINGS + 2 {
+        let kind = if number % 2 == 0 { "vllm" } else { "llamacpp" };
+        let greeted = world.providers.greet(world.greeting(vec![offer(kind)])).await;
+        refused = refused.or(greeted.err().map(|refusal| (number, refusal.kind)));
+    }
+    // The first one joined.
+    assert_eq!(refused, Some((GREETINGS + 2, RefusalKind::Unavailable)));
+    let before = world.row().await.version;
+    let again = world.providers.greet(world.greeting(vec![offer("ollama")])).await;
+    again.unwrap_err();
+    assert_eq!(world.row().await.version, before, "nothing of it is written");
 }
