@@ -42,6 +42,11 @@ pub enum Script {
         /// How many.
         count: u64,
     },
+    /// As `Tokens` without a pause, but whoever asks for likelihoods is answered without.
+    Reticent {
+        /// How many.
+        count: u64,
+    },
     /// As `Tokens` without a pause, but no usage is ever reported.
     NoUsage {
         /// How many.
@@ -104,6 +109,7 @@ pub enum Script {
 #[derive(Default)]
 struct Counts {
     requests: AtomicU64,
+    likelihoods: AtomicU64,
     cancelled: AtomicU64,
     sent: AtomicU64,
 }
@@ -176,6 +182,12 @@ impl Scripted {
         self.shared.counts.requests.load(Ordering::Relaxed)
     }
 
+    /// How many of them asked for likelihoods.
+    #[must_use]
+    pub fn likelihoods(&self) -> u64 {
+        self.shared.counts.likelihoods.load(Ordering::Relaxed)
+    }
+
     /// Events that streams handed to their connections so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
@@ -239,6 +251,9 @@ async fn chat(
     let number = 1 + shared.counts.requests.fetch_add(1, Ordering::Relaxed);
     let streams = body["stream"] == true;
     let likelihoods = body["logprobs"] == true;
+    if likelihoods {
+        shared.counts.likelihoods.fetch_add(1, Ordering::Relaxed);
+    }
     let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((headers, body));
     let mut scripts = shared.script.subscribe();
@@ -281,7 +296,13 @@ async fn chat(
             let body = format!("{{\"{prompt}\":{prompt}");
             ([(header::CONTENT_TYPE, "application/json")], body).into_response()
         }
-        script => Json(whole(&script)).into_response(),
+        script => {
+            let mut answer = whole(&script);
+            if likelihoods && !matches!(script, Script::Reticent { .. }) {
+                answer["choices"][0]["logprobs"] = sure(&answer["choices"][0]["message"]);
+            }
+            Json(answer).into_response()
+        }
     }
 }
 
@@ -304,6 +325,7 @@ fn tokens(script: &Script) -> u64 {
         Script::Tokens { count, .. }
         | Script::NoUsage { count }
         | Script::WordsAlone { count }
+        | Script::Reticent { count }
         | Script::CumulativeUsage { count }
         | Script::Inflated { count, .. }
         | Script::Truncated { count }
@@ -351,6 +373,18 @@ fn whole(script: &Script) -> Value {
         _ => answer["usage"] = usage(count),
     }
     answer
+}
+
+/// The likelihoods of an answer by a model that is sure of each of its tokens, four bytes each.
+fn sure(message: &Value) -> Value {
+    let text = message["content"].as_str().unwrap_or_default().as_bytes();
+    let token = |bytes: &[u8]| {
+        let token = String::from_utf8_lossy(bytes);
+        let likely = json!({"token":token,"logprob":-0.01,"bytes":bytes});
+        json!({"token":token,"logprob":-0.01,"bytes":bytes,"top_logprobs":[likely]})
+    };
+    let content: Vec<_> = text.chunks(WORD.len()).map(token).collect();
+    json!({ "content": content })
 }
 
 /// The events of a stream, in order.
