@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use relay_tests::scripted::{MODEL, Scripted};
+use relay_tests::scripted::{MODEL, Script, Scripted};
 use relay_tests::{Agent, Caller, Llama, Relay, RelayOptions, Route, eventually};
 use serde_json::Value;
 
@@ -136,4 +136,19 @@ async fn nothing_tells_a_question_from_a_customers_request() {
     }
     let found = relay.admin(&["providers", "show", &agent.provider]).unwrap();
     assert_eq!(identity(&found).1, 0, "{found}");
+}
+
+#[tokio::test]
+async fn who_calls_our_questions_wrong_fails_them() {
+    let own = Scripted::counting(tokens(9)).unwrap();
+    let theirs = Scripted::counting(tokens(9)).unwrap();
+    let (relay, agent) = serving(&own.url, &theirs.url, "1s").await;
+    theirs.then(Script::Refuse(400, r#"{"error":{"message":"temperature is not supported"}}"#));
+    let found =
+        until(&relay, &agent, "its suspension", |found| found["state"] == "suspended").await;
+    let reason = found["state_reason"].as_str().unwrap();
+    assert!(reason.starts_with("by policy: availability has a lower bound"), "{reason}");
+    let mishaps = found["reputation"]["mishaps"].as_array().unwrap();
+    assert!(mishaps.iter().all(|mishap| mishap["score"] == "availability"), "{found}");
+    is_nobodys(&relay, &found);
 }

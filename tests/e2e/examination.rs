@@ -118,3 +118,36 @@ async fn engines_are_measured_once_while_declared_cards_are_awaited() {
     assert_eq!(later["examined_at_ms"], found["examined_at_ms"], "{later}");
     assert_eq!((theirs.requests(), own.requests()), (asked, own_asked), "nothing was asked again");
 }
+
+#[tokio::test]
+async fn an_own_engine_without_likelihoods_calls_nobody_another_model() {
+    let own = Scripted::counting(Script::Reticent { count: 9 }).unwrap();
+    let theirs = Scripted::counting(Script::Says("something else, and honestly so")).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    let found = examined(&relay, &agent).await;
+    let identity = &found["engines"][0]["identity"][0];
+    assert_eq!((&identity["state"], &identity["asked"]), (&"not offered".into(), &0.into()));
+    assert_eq!(identity["state_reason"], "the operator's own engine tells no likelihoods");
+}
+
+#[tokio::test]
+async fn who_answers_no_question_stays_in_examination_and_has_ours_asked_nothing() {
+    let own = Scripted::counting(tokens(3)).unwrap();
+    // It streams, as it is measured by, and refuses what comes whole.
+    let theirs = Scripted::counting(Script::StreamsAlone { count: 3 }).unwrap();
+    let relay = RelayOptions::over(&[&own.url]).start().unwrap();
+    let agent = Agent::start(&relay, "gpu-1", &[&theirs.url]).unwrap();
+    let waits = eventually("its answers to be missed", async || {
+        let found = shown(&relay, &agent).ok();
+        Ok(found.filter(|found| found["missing"].to_string().contains("questions to")))
+    });
+    let found = waits.await.unwrap();
+    assert_eq!(found["state"], "probing", "{found}");
+    assert_eq!(found["missing"][0], "engine vllm left 5 questions to scripted unanswered");
+    assert_eq!(own.likelihoods(), 0, "ours was asked nothing");
+    theirs.then(tokens(3));
+    let found = examined(&relay, &agent).await;
+    assert_eq!(found["engines"][0]["identity"][0]["state"], "passed", "{found}");
+    assert_eq!(own.likelihoods(), 3);
+}

@@ -47,6 +47,11 @@ pub enum Script {
         /// How many.
         count: u64,
     },
+    /// As `Tokens` without a pause, but what is not streamed fails.
+    StreamsAlone {
+        /// How many.
+        count: u64,
+    },
     /// As `Tokens` without a pause, but no usage is ever reported.
     NoUsage {
         /// How many.
@@ -274,6 +279,9 @@ async fn chat(
             let error = json!({"error":{"message":"logprobs are not supported","code":400}});
             (StatusCode::BAD_REQUEST, Json(error)).into_response()
         }
+        Script::StreamsAlone { .. } if !streams => {
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
         Script::Refuse(status, body) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
@@ -326,6 +334,7 @@ fn tokens(script: &Script) -> u64 {
         | Script::NoUsage { count }
         | Script::WordsAlone { count }
         | Script::Reticent { count }
+        | Script::StreamsAlone { count }
         | Script::CumulativeUsage { count }
         | Script::Inflated { count, .. }
         | Script::Truncated { count }

@@ -16,6 +16,9 @@ use crate::store::{
     BackendEdit, BackendModel, BackendRow, DeploymentRow, IntakeRow, OfferRow, StoreOptions,
 };
 
+/// Makes what another relayd over the same database has.
+type Replica = Box<dyn Fn(&Store, &Events) -> Providers>;
+
 pub(super) struct World {
     pub(super) providers: Providers,
     store: Store,
@@ -23,7 +26,7 @@ pub(super) struct World {
     /// What was told so far.
     told: Mutex<(Subscription, Vec<String>)>,
     token: String,
-    replica: Box<dyn Fn(&Store, &Events) -> Providers>,
+    replica: Replica,
     _folder: TempDir,
 }
 
@@ -439,7 +442,8 @@ async fn two_replicas_that_decide_greet_and_judge_at_once_come_out_as_one() {
             world.providers.limit(&id, limits, None, None),
             other.decide(&id, Decision::Suspend, "so", Some(row.version), None),
         );
-        (one.unwrap(), two.unwrap(), said.unwrap());
+        one.and(two).unwrap();
+        said.unwrap();
         limited.map(drop).or_else(|fault| expected(&fault)).unwrap();
         suspended.map(drop).or_else(|fault| expected(&fault)).unwrap();
         let after = world.row().await;
