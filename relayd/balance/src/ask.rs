@@ -33,6 +33,14 @@ pub struct Customer {
     pub weight: u32,
 }
 
+impl Demand {
+    /// What is left of it where nothing is answered: the prompt, which was read for it.
+    #[must_use]
+    pub const fn unanswered(&self) -> Self {
+        Self { input_tokens: self.input_tokens, output_tokens: 0 }
+    }
+}
+
 impl Customer {
     /// What work of its counts for, at least 1.
     pub(crate) fn charge(self, demand: &Demand) -> u64 {

@@ -183,7 +183,8 @@ impl Router {
     }
 
     /// A request that was admitted has used so much in the end. Its customer's place among others
-    /// follows that, and no longer what was expected.
+    /// follows that, and no longer what was expected. Told once a request, however many copies of it
+    /// ran; of one that brought no answer nothing is told, and its prompts count.
     pub fn used(&self, ask: &Ask<'_>, used: &Demand) {
         self.shared.desk().queue.used(&ask.claim(), used);
     }
@@ -333,6 +334,7 @@ impl Shared {
         let Running { ticket, taken, claim, first_byte, outcome, .. } = running;
         backend.runtime.leave(*ticket, outcome, *first_byte);
         desk.gauges.leave(backend.id(), *taken, claim, outcome, Instant::now());
+        desk.queue.over(claim);
         if desk.queue.is_wanted(backend.id()) {
             desk.serve(&self.fleet.snapshot(), backend.id(), Instant::now());
         }
@@ -410,6 +412,7 @@ impl Desk {
                 let Grant { backend, ticket, taken, claim } = unwanted;
                 backend.runtime.leave(ticket, &Outcome::Cancelled, false);
                 self.gauges.leave(backend.id(), taken, &claim, &Outcome::Cancelled, now);
+                self.queue.over(&claim);
             }
         }
     }

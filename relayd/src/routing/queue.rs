@@ -68,9 +68,17 @@ impl Queue {
         self.shares.left(rank, claim.customer, &claim.demand);
     }
 
-    /// A request has used something else in the end than was expected of it.
+    /// One that went is over, and its answer nobody's until it is [used](Self::used): of several
+    /// copies one is, and of what failed none.
+    pub(super) fn over(&mut self, claim: &Claim) {
+        let Claim { class, customer, demand, .. } = claim;
+        self.shares.corrected(*class, *customer, demand, &demand.unanswered());
+    }
+
+    /// The answer of one that is [over](Self::over), or will be, has used so much.
     pub(super) fn used(&mut self, claim: &Claim, used: &Demand) {
-        self.shares.corrected(claim.class, claim.customer, &claim.demand, used);
+        let Claim { class, customer, demand, .. } = claim;
+        self.shares.corrected(*class, *customer, &demand.unanswered(), used);
     }
 
     /// Puts a waiter at its place; `on` are the backends that may take it. Gives whoever has to

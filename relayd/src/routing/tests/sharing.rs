@@ -287,6 +287,39 @@ async fn who_can_be_relied_on_less_is_drawn_less() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_failed_and_what_ran_twice_counts_once_at_most() {
+    let specs = ["a", "b"].map(|id| BackendSpec { max_concurrency: 1, ..spec(id) });
+    let router = Router::new(fleet(specs.to_vec()), 1);
+    let scope = scope("direct.openai.m");
+    let demand = Demand { input_tokens: 10, output_tokens: 100 };
+    let asked =
+        |customer: u64| Ask { customer: customer.into(), demand, ..Ask::new(&scope, &[], later()) };
+    // Of one many failed, one's ran twice each, and the third one's were answered.
+    for _ in 0..20 {
+        let long = Demand { output_tokens: 1_000, ..demand };
+        let failing = Ask { demand: long, ..asked(1) };
+        router.admit(&failing).await.unwrap().report(Outcome::ClientFault);
+        let copies =
+            [router.admit(&asked(2)).await.unwrap(), router.admit(&asked(2)).await.unwrap()];
+        drop(copies);
+        router.used(&asked(2), &Demand { input_tokens: 10, output_tokens: 100 });
+        router.admit(&asked(3)).await.unwrap().report(ok());
+        router.used(&asked(3), &Demand { input_tokens: 10, output_tokens: 120 });
+    }
+    let running = [router.admit(&asked(4)).await.unwrap(), router.admit(&asked(4)).await.unwrap()];
+    let mut waiting: Vec<(u64, Admission)> = Vec::new();
+    for customer in [3, 2, 1] {
+        let mut admission = ask(&router, customer, Class::Standard, 100);
+        assert!(poll(&mut admission).is_none());
+        waiting.push((customer, admission));
+    }
+    let [first, second] = running;
+    let order = served(first, &mut waiting).await;
+    drop(second);
+    assert_eq!(order, [2, 1, 3], "two as they came, and behind them who got the most");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_used_counts_and_not_what_was_expected() {
     let router = one_at_a_time(100);
     let scope = scope("direct.openai.m");
