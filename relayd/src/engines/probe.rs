@@ -102,6 +102,12 @@ impl Engine {
             {
                 Probe::Up
             }
+            status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                let (kind, status) = (self.kind(), status.as_u16());
+                Probe::Down(format!(
+                    "{path} answers with status {status}: is this a {kind} server?"
+                ))
+            }
             status => {
                 let said = EngineError::refused(status.as_u16(), &read_refusal(&answer.1), None);
                 Probe::Down(said.to_string())

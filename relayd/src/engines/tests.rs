@@ -434,6 +434,12 @@ async fn probes_and_lists() {
         (EngineKind::Vllm, "200 OK", "", Some(Probe::Up)),
         (EngineKind::Commercial, "200 OK", r#"{"data":[]}"#, Some(Probe::Up)),
         (EngineKind::Commercial, "401 No", "{}", None),
+        (
+            EngineKind::Vllm,
+            "404 No",
+            "{}",
+            Some(Probe::Down("/health answers with status 404: is this a vllm server?".to_owned())),
+        ),
         (EngineKind::Unknown, "404 No", "{}", Some(Probe::Up)),
         (EngineKind::Unknown, "500 No", "{}", None),
     ] {

@@ -54,7 +54,12 @@ pub(super) fn detail(provider: &proto::Provider) -> String {
             text.push_str(&format!("\n  says of itself: {load}"));
         }
         for model in &engine.models {
-            let sold = if model.model.is_empty() { "not sold here" } else { &model.model };
+            let sold = match model.model.as_str() {
+                // Until then only the agent's list is known.
+                "" if provider.examined_at_ms == 0 => "not examined yet",
+                "" => "not sold here",
+                sold => sold,
+            };
             text.push_str(&format!("\n  {} -> {}", plain(&model.upstream), plain(sold)));
         }
         for found in &engine.identity {
@@ -166,4 +171,19 @@ fn load(engine: &proto::ProviderEngine) -> Option<String> {
     ];
     let told: Vec<_> = told.into_iter().flatten().collect();
     (!told.is_empty()).then(|| told.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_examined_is_not_said_to_be_unsold() {
+        let model = proto::ProviderModel { upstream: "smol".to_owned(), ..Default::default() };
+        let engines = vec![proto::ProviderEngine { models: vec![model], ..Default::default() }];
+        let joined = proto::Provider { engines, ..proto::Provider::default() };
+        assert!(detail(&joined).contains("  smol -> not examined yet"));
+        let examined = proto::Provider { examined_at_ms: 1, ..joined };
+        assert!(detail(&examined).contains("  smol -> not sold here"));
+    }
 }

@@ -155,7 +155,9 @@ fn side(model: &proto::ModelRollout, revision: &proto::Revision) -> Vec<String> 
     let span_ms = u64::from(traffic.map_or(0, |traffic| traffic.span_ms)).max(1);
     let none = figures.requests == 0;
     let or_none = |text: String| if none { "-".to_owned() } else { text };
+    let deployed = (!revision.deployment_id.is_empty()).then(|| plain(&revision.deployment_id));
     let targets = revision.targets.iter().map(|at| format!("{}={}", at.backend_id, at.upstream));
+    let targets = deployed.into_iter().chain(targets);
     vec![
         revision.number.to_string(),
         state,
@@ -278,7 +280,15 @@ mod tests {
         let shown = model(&proto::ModelRollout {
             model: "llama".to_owned(),
             live_revision: 1,
-            revisions: vec![revision(2, "b", "newer"), revision(1, "a", "")],
+            revisions: vec![
+                proto::Revision {
+                    deployment_id: "dep_0000000000000001".to_owned(),
+                    targets: Vec::new(),
+                    ..revision(3, "", "")
+                },
+                revision(2, "b", "newer"),
+                revision(1, "a", ""),
+            ],
             rollout: Some(rolled),
             traffic: vec![proto::RevisionTraffic {
                 revision: 1,
@@ -292,8 +302,9 @@ mod tests {
             ..proto::ModelRollout::default()
         });
         for line in [
-            "  1  live       120   2.5 %     80 ms   41.5  a=llama  -",
-            "  2  idle         -       -         -      -  b=llama  newer",
+            "  1  live       120   2.5 %     80 ms   41.5  a=llama               -",
+            "  2  idle         -       -         -      -  b=llama               newer",
+            "  3  idle         -       -         -      -  dep_0000000000000001  -",
             "errors  failed         0.5 %    20.0 %  errors 20.0 % against 0.0 %",
             "1 %, 2.5 %, 100 %",
         ] {
