@@ -132,5 +132,6 @@ fn engine(e: &proto::ProviderEngine) -> Engine {
         kv_cache_milli: e.kv_cache_milli,
         loaded_models: e.loaded_models,
         deployment: clean(&e.deployment_id),
+        examined: e.examined,
     }
 }

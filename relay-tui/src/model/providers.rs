@@ -135,13 +135,15 @@ pub(crate) struct Engine {
     pub(crate) loaded_models: Option<u32>,
     /// Whose instance it is; empty for an engine that the provider itself offers.
     pub(crate) deployment: String,
+    /// Whether anything is known of it but by its agent's word.
+    pub(crate) examined: bool,
 }
 
 /// A model that an engine offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) upstream: String,
-    /// Empty for one that nobody can buy here.
+    /// Empty for one that nobody can buy here, and where its engine was not examined.
     pub(crate) model: String,
 }
 

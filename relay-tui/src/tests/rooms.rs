@@ -116,6 +116,7 @@ fn provider(id: &str, name: &str, state: ProviderState) -> Provider {
         connected_at_ms: NOON - 700_000,
         heard_at_ms: NOON - 1_000,
         engines: vec![Engine {
+            examined: true,
             name: "vllm".into(),
             kind: "vllm".into(),
             dialect: "openai".into(),

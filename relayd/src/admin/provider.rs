@@ -153,6 +153,7 @@ fn engine(found: &Provider, offer: &OfferRow) -> proto::ProviderEngine {
                 upstream: upstream.clone(),
             })
             .collect(),
+        examined: examined.is_some(),
         identity: examined
             .map(|examined| examined.identity.iter().map(identity).collect())
             .unwrap_or_default(),

@@ -495,6 +495,7 @@ impl Runtime {
         inner.failed_probes = 0;
         inner.breaker.reset();
         inner.busy_until = None;
+        inner.withdrawn = false;
     }
 
     /// Whether it is failing probes without being down yet, or loading: worth asking again soon.

@@ -224,7 +224,12 @@ fn limits(provider: &Provider) -> String {
 pub(crate) fn evidence_lines(provider: &Provider) -> Vec<String> {
     let offers = provider.engines.iter().flat_map(|engine| {
         engine.models.iter().map(move |offer| {
-            let sold = if offer.model.is_empty() { "nobody buys it here" } else { &offer.model };
+            let sold = match (offer.model.as_str(), engine.deployment.as_str()) {
+                ("", "") if !engine.examined => "not examined",
+                ("", "") => "nobody buys it here",
+                ("", deployment) => deployment,
+                (sold, _) => sold,
+            };
             format!("offers      {} on {}: {sold}", offer.upstream, engine.name)
         })
     });

@@ -164,7 +164,7 @@ impl Providers {
         Ok(all.map(|backend| provided(row, backend)).collect())
     }
 
-    /// The same, of those that are there: what an operator removed does not come back by itself.
+    /// The same, of those that are there: what an agent says of itself adds none.
     pub(super) async fn known_backends_of(
         &self,
         row: &ProviderRow,

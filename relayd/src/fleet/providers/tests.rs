@@ -390,7 +390,7 @@ async fn an_engine_that_is_left_out_for_a_while_keeps_what_an_operator_set() {
     let all = world.backends().await;
     assert_eq!((all.len(), all[0].intake, all[0].weight), (1, IntakeRow::Cordoned, 3));
     assert_eq!(all[0].max_concurrency, 2, "what it says of itself is followed");
-    // One that an operator removed stays away.
+    // What it says of itself adds none.
     let gone = Change::RemoveBackend { id, expected: None };
     world.store.write(vec![gone], None).await.unwrap();
     world.greets_with(vec![OfferRow { max_concurrency: 1, ..fewer }]).await;

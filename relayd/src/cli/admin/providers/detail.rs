@@ -54,11 +54,12 @@ pub(super) fn detail(provider: &proto::Provider) -> String {
             text.push_str(&format!("\n  says of itself: {load}"));
         }
         for model in &engine.models {
-            let sold = match model.model.as_str() {
-                // Until then only the agent's list is known.
-                "" if provider.examined_at_ms == 0 => "not examined yet",
-                "" => "not sold here",
-                sold => sold,
+            let sold = match (model.model.as_str(), engine.deployment_id.as_str()) {
+                ("", "") if !engine.examined => "not examined",
+                ("", "") => "not sold here",
+                // What it is sold as is the deployment's, and its revision's.
+                ("", deployment) => deployment,
+                (sold, _) => sold,
             };
             text.push_str(&format!("\n  {} -> {}", plain(&model.upstream), plain(sold)));
         }
@@ -180,10 +181,17 @@ mod tests {
     #[test]
     fn what_was_not_examined_is_not_said_to_be_unsold() {
         let model = proto::ProviderModel { upstream: "smol".to_owned(), ..Default::default() };
-        let engines = vec![proto::ProviderEngine { models: vec![model], ..Default::default() }];
-        let joined = proto::Provider { engines, ..proto::Provider::default() };
-        assert!(detail(&joined).contains("  smol -> not examined yet"));
-        let examined = proto::Provider { examined_at_ms: 1, ..joined };
-        assert!(detail(&examined).contains("  smol -> not sold here"));
+        let joined = proto::ProviderEngine { models: vec![model], ..Default::default() };
+        let examined = proto::ProviderEngine { examined: true, ..joined.clone() };
+        let deployment_id = "dep_0000000000000001".to_owned();
+        let deployed = proto::ProviderEngine { deployment_id, ..joined.clone() };
+        for (engine, said) in [
+            (joined, "  smol -> not examined"),
+            (examined, "  smol -> not sold here"),
+            (deployed, "  smol -> dep_0000000000000001"),
+        ] {
+            let provider = proto::Provider { engines: vec![engine], ..proto::Provider::default() };
+            assert!(detail(&provider).contains(said), "{said}");
+        }
     }
 }
