@@ -80,7 +80,7 @@ impl Providers {
         trail: Option<Trail>,
     ) -> Result<Provider, Fault> {
         let expected = expected.filter(|_| decision.is_of_a_version());
-        let mut meanwhile = None;
+        let mut meanwhile = StoreError::Precondition("the provider keeps changing, try again");
         for _ in 0..TRIES {
             let row = self.0.store.provider(id).await?;
             if let Some(expected) = expected
@@ -100,10 +100,8 @@ impl Providers {
             }
             match self.0.store.write(changes, trail.clone()).await {
                 // The decision is made on what is there now, unless the caller saw something else.
-                Err(error @ StoreError::Version { .. }) if expected.is_none() => {
-                    meanwhile = Some(error);
-                }
-                Err(error @ StoreError::Precondition(_)) => meanwhile = Some(error),
+                Err(error @ StoreError::Version { .. }) if expected.is_none() => meanwhile = error,
+                Err(error @ StoreError::Precondition(_)) => meanwhile = error,
                 written => {
                     written?;
                     self.decided(&row, decision, reason).await?;
@@ -111,8 +109,7 @@ impl Providers {
                 }
             }
         }
-        let keeps = || Fault::new(Code::VersionConflict, "the provider keeps changing, try again");
-        Err(meanwhile.map_or_else(keeps, Fault::from))
+        Err(meanwhile.into())
     }
 
     /// What a decision about a provider, as it was read, writes: its state and its backends.

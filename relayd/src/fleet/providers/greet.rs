@@ -153,8 +153,12 @@ impl Providers {
                     written?;
                     self.tell_differences(&row, &said);
                     self.changed();
-                    if row.state.serves() {
-                        self.0.catalogue.reload().await?;
+                    // It is let in all the same: the fleet follows by itself a moment later.
+                    if offers_differ
+                        && row.state.serves()
+                        && let Err(error) = self.0.catalogue.reload().await
+                    {
+                        tracing::warn!(provider = %id, %error, "the fleet did not take a greeting");
                     }
                     return Ok(self.0.store.provider(&id).await?);
                 }
